@@ -1,0 +1,375 @@
+"""The command line: parses, calls, prints. Nothing heavier than Typer is imported until a verb runs."""
+
+import json
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from facemae.errors import FaceMAEError
+
+app = typer.Typer(
+    name="facemae",
+    help="Face sets that still train good recognisers but give their people away less, with the leakage measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Recipe = Annotated[str | None, typer.Option("--recipe", help="A recipe file, or the name of one of the package's.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images; 0 uses none.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Images read at a time; changes no result.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+In = Annotated[Path, typer.Argument(exists=True)]
+Out = Annotated[Path, typer.Argument(help="The directory to make.")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="Keep embeddings here and use those that are there.")]
+
+
+@app.command("import", no_args_is_help=True)
+def import_(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE... OUT", help="Folders, tars, or the word synthetic.")
+    ],
+    landmarks: Annotated[Path | None, typer.Option(help="CSV or JSON of five points a photo: align to them.")] = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Photos to a face set: folders of people, tars of them, LFW, CFP, AgeDB, or synthetic people."""
+    from facemae.spec.recipe import ImportSpec, section_spec
+    from facemae.stages.import_ import import_faces
+
+    if len(sources) < 2:
+        raise FaceMAEError("import", got=" ".join(sources), needed="one or more sources and then OUT")
+    spec = section_spec("import", ImportSpec, recipe, _settings(settings, seed, "synthetic.seed"))
+    out = import_faces(sources[:-1], Path(sources[-1]), spec, _execution(), landmarks=landmarks)
+    _report_set(out, as_json)
+
+
+@app.command("export", no_args_is_help=True)
+def export(faces: In, out: Out, recipe: Recipe = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """A face set to a folder of people or WebDataset shards."""
+    from facemae.spec.recipe import ExportSpec, section_spec
+    from facemae.stages.export import export_faces
+
+    count = export_faces(faces, out, section_spec("export", ExportSpec, recipe, settings or []))
+    _say({"out": str(out), "records": count}, as_json, f"{count} images in {out}")
+
+
+@app.command("mask", no_args_is_help=True)
+def mask(
+    faces: In,
+    out: Out,
+    like: Annotated[Path | None, typer.Option(help="Blur to the sharpness of this set (method=blur).")] = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a quarter of every photo, shuffled and re-keyed; the way back stays in OUT.private."""
+    from facemae.spec.recipe import MaskSpec, section_spec
+    from facemae.stages.mask import mask as run
+
+    out = run(faces, out, section_spec("mask", MaskSpec, recipe, _settings(settings, seed)), _execution(), like=like)
+    _report_set(out, as_json)
+
+
+@app.command("pretrain", no_args_is_help=True)
+def pretrain(
+    faces: In,
+    out: Out,
+    phi: Annotated[
+        Path | None, typer.Option(help="The feature network of the loss: .onnx, .pth or a recogniser.")
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from these weights instead of random ones.")] = None,
+    cache: Cache = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a masked autoencoder on public people, with the pixel, instance and relation losses."""
+    from facemae.spec.recipe import PretrainSpec, section_spec
+    from facemae.stages.pretrain import pretrain as run
+
+    spec = section_spec("pretrain", PretrainSpec, recipe, _settings(settings, seed))
+    _report_stage(run(faces, out, spec, _execution(device, workers), phi=phi, init=init, cache=cache), as_json)
+
+
+@app.command("reconstruct", no_args_is_help=True)
+def reconstruct(
+    model: In,
+    masked: In,
+    out: Out,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    batch: Batch = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Masked photos to the set that is released; originals are refused."""
+    from facemae.spec.recipe import ReconstructSpec, section_spec
+    from facemae.stages.reconstruct import reconstruct as run
+
+    spec = section_spec("reconstruct", ReconstructSpec, recipe, settings or [])
+    _report_set(run(model, masked, out, spec, _execution(device, batch=batch)), as_json)
+
+
+@app.command("recognize", no_args_is_help=True)
+def recognize(
+    faces: In,
+    out: Out,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recogniser on any face set."""
+    from facemae.spec.recipe import RecognizeSpec, section_spec
+    from facemae.stages.recognize import recognize as run
+
+    spec = section_spec("recognize", RecognizeSpec, recipe, _settings(settings, seed))
+    _report_stage(run(faces, out, spec, _execution(device, workers)), as_json)
+
+
+@app.command("embed", no_args_is_help=True)
+def embed(
+    embedder: In,
+    faces: In,
+    out: Out,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    batch: Batch = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Raw vectors of every photo and of its mirror image, as one .npy."""
+    from facemae.spec.recipe import EmbedSpec, section_spec
+    from facemae.stages.embed import embed as run
+
+    spec = section_spec("embed", EmbedSpec, recipe, settings or [])
+    _report_stage(run(embedder, faces, out, spec, _execution(device, batch=batch)), as_json)
+
+
+@app.command("verify", no_args_is_help=True)
+def verify(
+    embedder: In,
+    faces: In,
+    out: Annotated[Path | None, typer.Argument(help="Keep the result here.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="pairs.txt of LFW, a CSV left,right,same, or a protocol.")] = None,
+    cache: Cache = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ten-fold verification accuracy and TAR@FAR with intervals over people."""
+    from facemae.spec.recipe import VerifySpec, section_spec
+    from facemae.stages.verify import verify as run
+
+    if pairs is None:
+        raise FaceMAEError("--pairs", got="nothing", needed="a pair list such as LFW's pairs.txt")
+    spec = section_spec("verify", VerifySpec, recipe, _settings(settings, seed))
+    with _scratch(out, cache) as (place, kept):
+        result = run(embedder, faces, pairs, place, spec, _execution(device), cache=kept)
+    accuracy = result["accuracy"]
+    text = (
+        f"accuracy {accuracy['value']:.2%} [{accuracy['low']:.2%}, {accuracy['high']:.2%}] on {result['pairs']} pairs"
+    )
+    lines = [text, *(_tar_line(point) for point in result["tar"])]
+    _say(result, as_json, "\n".join(lines))
+
+
+@app.command("audit", no_args_is_help=True)
+def audit(
+    original: In,
+    released: In,
+    out: Annotated[Path | None, typer.Argument(help="Keep the result here.")] = None,
+    embedder: Annotated[list[Path] | None, typer.Option(help="A network the attacker uses; may be repeated.")] = None,
+    linkage: Annotated[Path | None, typer.Option(help="OUT.private of `mask`, or a CSV of path pairs.")] = None,
+    imitation: Annotated[Path | None, typer.Option(help="The same photos through the same process again.")] = None,
+    imitation_linkage: Annotated[Path | None, typer.Option(help="The linkage of the imitation.")] = None,
+    nonmembers: Annotated[Path | None, typer.Option(help="People who are not in the release.")] = None,
+    cache: Cache = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """What somebody with other photos of the released people finds (a measured lower bound on leakage)."""
+    from facemae.spec.recipe import AuditSpec, section_spec
+    from facemae.stages.audit import Inputs
+    from facemae.stages.audit import audit as run
+
+    spec = section_spec("audit", AuditSpec, recipe, _settings(settings, seed))
+    networks = {path.stem if path.is_file() else path.name: path for path in embedder or []}
+    inputs = Inputs(original, released, linkage, networks, imitation, imitation_linkage, nonmembers)
+    with _scratch(out, cache) as (place, kept):
+        result = run(inputs, place, spec, _execution(device), cache=kept)
+    _say(result, as_json, "\n".join(line for attack in result["attacks"] for line in _attack_lines(attack)))
+
+
+@app.command("reproduce", no_args_is_help=True)
+def reproduce(
+    table: Annotated[str, typer.Argument(help="demo, real-small, or a table file.")],
+    out: Annotated[Path | None, typer.Argument(help="Where results go (runs/TABLE/report by default).")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of the sets that the table names.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Where stages are kept (runs/TABLE by default).")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run only jobs whose name begins so; publish nothing.")] = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+) -> None:
+    """Run a table end to end, skip what is finished, and write results.json, results.md and report.html."""
+    _reproduce(table, out, data, runs, only or [], _execution(device, workers))
+
+
+@app.command("demo")
+def demo(
+    runs: Annotated[Path | None, typer.Option(help="Where stages are kept (runs/demo by default).")] = None,
+    device: Device = "auto",
+) -> None:
+    """The synthetic version of Table 1, from nothing, in a few minutes on two cores."""
+    _reproduce("demo", None, None, runs, [], _execution(device))
+
+
+@app.command("show", no_args_is_help=True)
+def show(directory: In, as_json: AsJson = False) -> None:
+    """What a finished directory is and what it was made from."""
+    from facemae.spec.manifest import read_manifest
+
+    manifest = read_manifest(directory).model_dump(by_alias=True)
+    skipped = manifest["facts"].get("skipped", [])
+    facts = {key: value for key, value in manifest["facts"].items() if key != "skipped"}
+    lines = [f"{manifest['kind']} made by {manifest['stage']}, digest {manifest['digest'][:12]}"]
+    lines += [f"{key}: {value}" for key, value in facts.items()]
+    lines += [f"skipped {skip['path']}: {skip['reason']}" for skip in skipped]
+    _say(manifest, as_json, "\n".join(lines))
+
+
+@app.command("bench")
+def bench(
+    out: Annotated[Path | None, typer.Argument(help="Write bench.json here.")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Images per second of each stage against this machine's own matrix-multiply rate."""
+    from facemae.plan import hardware
+    from facemae.spec.manifest import write_json
+    from facemae.train.bench import measure_stages
+
+    result = {"hardware": hardware(), "stages": [row.to_dict() for row in measure_stages(device)]}
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "bench.json", result)
+    rows = [
+        f"{r['stage']:<34} {r['rate']:>10.1f} {r['unit']:<10} {r['of_matrix_rate']:>6.0%}" for r in result["stages"]
+    ]
+    _say(result, as_json, "\n".join(rows))
+
+
+def main() -> None:
+    """Run a verb; a person's mistake ends in one line and exit code 2."""
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        app()
+    except FaceMAEError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    print(f"facemae: {' '.join(line.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _reproduce(
+    source: str, out: Path | None, data: Path | None, runs: Path | None, only: list[str], execution: Any
+) -> None:
+    from facemae.plan import Plan, find_data, read_table
+    from facemae.report import results_text
+
+    table, digest = read_table(source)
+    name = Path(source).stem
+    place = runs or Path("runs") / name
+    plan = Plan(table, place, find_data(table, data, source), execution)
+    plan.run(only)
+    if only:
+        return
+    target = out or place / "report"
+    results = plan.publish(target, f"facemae reproduce {name}", digest=digest)
+    print(results_text(results))
+    print(f"\nreport: {target / 'report.html'}")
+
+
+@contextmanager
+def _scratch(out: Path | None, cache: Path | None) -> Iterator[tuple[Path, Path]]:
+    """OUT and the embeddings' place; what was not named lives in a temporary directory."""
+    with tempfile.TemporaryDirectory(prefix="facemae-") as scratch:
+        yield out or Path(scratch) / "out", cache or Path(scratch) / "vectors"
+
+
+def _execution(device: str = "auto", workers: int = 0, batch: int = 64) -> Any:
+    from facemae.cli.bars import Bars
+    from facemae.spec.execution import Execution
+
+    return Execution(device=device, workers=workers, batch=batch, progress=Bars())
+
+
+def _settings(settings: list[str] | None, seed: int | None, key: str = "seed") -> list[str]:
+    return [*(settings or []), *([f"{key}={seed}"] if seed is not None else [])]
+
+
+def _say(result: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(result, indent=1, sort_keys=True) if as_json else text)
+
+
+def _report_stage(out: Path, as_json: bool) -> None:
+    from facemae.spec.manifest import read_manifest
+
+    manifest = read_manifest(out)
+    _say(manifest.model_dump(by_alias=True), as_json, f"{manifest.kind} in {out} (digest {manifest.digest[:12]})")
+
+
+def _report_set(out: Path, as_json: bool) -> None:
+    from facemae.spec.manifest import read_manifest
+
+    manifest = read_manifest(out)
+    facts, skipped = manifest.facts, len(manifest.facts.get("skipped", []))
+    left_out = f", {skipped} files left out (facemae show {out})" if skipped else ""
+    text = f"{manifest.kind} set in {out}: {facts['records']} images of {facts['identities']} people{left_out}"
+    _say(manifest.model_dump(by_alias=True), as_json, text)
+
+
+def _tar_line(point: dict[str, Any]) -> str:
+    if not point["measurable"]:
+        smallest = point["smallest_measurable"]
+        return f"TAR@FAR={point['target']:g} not measurable here (smallest: {smallest:.2g})" if smallest else "no TAR"
+    return f"TAR@FAR={point['target']:g} {point['value']:.2%} [{point['low']:.2%}, {point['high']:.2%}]"
+
+
+def _attack_lines(attack: dict[str, Any]) -> list[str]:
+    head = f"{attack['attack']} | {attack['embedder']} | same photo {attack['same_photo']}d"
+    return [
+        f"{head} | K={at['k']}: {at['value']:.2%} [{at['low']:.2%}, {at['high']:.2%}]"
+        f" {at['hits']}/{at['trials']}, chance {at['chance']:.2%}, {at['verdict']}"
+        for at in attack["at"]
+    ]

@@ -1,0 +1,57 @@
+"""A face set as a folder per identity."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from facemae.errors import DataError, OutputExists
+from facemae.faces.faceset import FaceSet
+from facemae.faces.record import Record
+
+
+def export_folder(faces: FaceSet, directory: Path, *, keep_names: bool = False) -> int:
+    """Write every image, bytes unchanged, as ``<identity>/<key>.jpg|.png``; returns their number.
+
+    With ``keep_names`` originals get their source path back instead (the suffix follows the content).
+
+    Raises:
+        OutputExists: the directory holds something.
+        DataError: ``keep_names`` on a set without names, or with a name that would leave the directory.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
+    made = set()
+    for record, relative in _named(faces, keep_names):
+        target = directory / relative
+        if target.parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(target.parent)
+        with target.open("xb") as stream:
+            stream.write(record.image)
+    return len(faces)
+
+
+def _named(faces: FaceSet, keep_names: bool) -> Iterator[tuple[Record, str]]:
+    width = max(6, len(str(int(faces.identities.max(initial=0)))))
+    people = faces.people if keep_names else None
+    if keep_names and people is None:
+        raise DataError(f"a set of kind {faces.kind} has no names to keep", remedy="export it without them")
+    used = set()
+    for i in range(len(faces)):
+        record = faces.record(i)
+        if people is None:
+            yield record, f"{record.identity:0{width}d}/{record.key}{record.suffix}"
+            continue
+        relative = _source_path(people.files[i], record)
+        if relative.lower() in used:  # a.bmp and a.webp both became a.png
+            relative = relative.removesuffix(record.suffix) + f"-{record.key}{record.suffix}"
+        used.add(relative.lower())
+        yield record, relative
+
+
+def _source_path(file: str, record: Record) -> str:
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or "\\" in file or not path.name:
+        raise DataError("people.json names a file outside the set", got=repr(file), needed="relative paths without ..")
+    if path.suffix.lower() in (".jpeg", record.suffix):
+        return str(path)
+    return str(path.with_name(path.stem + record.suffix))

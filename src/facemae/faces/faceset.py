@@ -1,0 +1,175 @@
+"""A finished set of faces on disk, read at random by record number."""
+
+import io
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from facemae.errors import Damaged, NotAFaceSet, StageError
+from facemae.faces.codec import decode, suffix_of
+from facemae.faces.record import People, Record, key_of
+from facemae.spec.manifest import FACE_KINDS, Kind, Manifest, read_manifest
+
+GREY = 128
+"""What stands in the hidden cells wherever a masked record is shown or trained on as a picture."""
+
+
+class FaceSet:
+    """Records 0 … n-1 of one directory; opening reads the manifest and maps the index, nothing else.
+
+    Safe to share with worker processes: reads are positional, so no file position is ever shared.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.index = np.load(directory / "index.npy", mmap_mode="r")
+        self._files: dict[int, int] = {}
+
+    @classmethod
+    def open(cls, directory: Path | str, *, kind: Kind | Sequence[Kind] | None = None) -> "FaceSet":
+        """Open a set, demanding one of ``kind`` where it matters.
+
+        Raises:
+            NotAFaceSet: no such directory, no manifest, not a set of faces, or of the wrong kind.
+        """
+        directory = Path(directory)
+        try:
+            manifest = read_manifest(directory)
+        except StageError as error:
+            raise NotAFaceSet(str(error)) from None
+        wanted = FACE_KINDS if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
+        if manifest.kind not in wanted:
+            raise NotAFaceSet(
+                f"{directory} cannot be used here",
+                got=f"kind {manifest.kind}",
+                needed=" or ".join(wanted),
+                remedy="run `facemae mask` on the originals first" if wanted == ("masked",) else None,
+            )
+        return cls(directory, manifest)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"directory": self.directory, "manifest": self.manifest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["directory"], state["manifest"])  # type: ignore[misc]
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_files", {}).values():
+            os.close(descriptor)
+
+    @property
+    def kind(self) -> Kind:
+        """original, masked, reconstructed or baseline."""
+        return self.manifest.kind
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest."""
+        return self.manifest.digest
+
+    @cached_property
+    def identities(self) -> np.ndarray:
+        """int32, one person number per record."""
+        return np.array(self.index["identity"], dtype=np.int32)
+
+    @property
+    def num_identities(self) -> int:
+        """How many people the set holds."""
+        return int(self.manifest.facts["identities"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels, the same for every image."""
+        height, width = self.manifest.facts["size"]
+        return int(height), int(width)
+
+    @cached_property
+    def people(self) -> People | None:
+        """Names and source files; only originals have them."""
+        path = self.directory / "people.json"
+        if not path.exists():
+            return None
+        content = json.loads(path.read_bytes())
+        return People(identities=tuple(content["identities"]), files=tuple(content["files"]))
+
+    def record(self, i: int) -> Record:
+        """Record ``i`` as stored.
+
+        Raises:
+            Damaged: the bytes do not match the checksum in the index.
+        """
+        row = self.index[i]
+        shard = int(row["shard"])
+        image = self._read(shard, int(row["offset"]), int(row["length"]))
+        encoded = self._read(shard, int(row["extras_offset"]), int(row["extras_length"]))
+        if zlib.crc32(encoded, zlib.crc32(image)) != row["crc32"]:
+            raise Damaged(
+                f"record {key_of(i)} of {self.directory} is damaged",
+                got="bytes that do not match their checksum",
+                remedy="make the set again from its source",
+            )
+        extras = json.loads(encoded) if encoded else None
+        return Record(key_of(i), int(row["identity"]), image, suffix_of(image), extras)
+
+    def image(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Record ``i`` decoded, RGB; a masked record as its visible cells on mid-grey."""
+        if self.kind == "masked":
+            return self._painted(i)
+        return decode(self.record(i).image)
+
+    def images(self, indices: Sequence[int]) -> UInt8[np.ndarray, "b h w 3"]:
+        """Several records decoded, in the order asked for."""
+        return np.stack([self.image(int(i)) for i in indices])
+
+    @property
+    def cells(self) -> tuple[int, int, int]:
+        """(grid, cell, kept) of a masked set: grid x grid cells of cell x cell pixels, of which kept are visible."""
+        mask = self.manifest.facts["mask"]
+        return int(mask["grid"]), int(mask["cell"]), int(mask["kept"])
+
+    def visible(self, indices: Sequence[int]) -> tuple[UInt8[np.ndarray, "b k c c 3"], Int64[np.ndarray, "b k"]]:
+        """Visible cells of masked records and their positions on the grid, row-major, ascending."""
+        _, cell, kept = self.cells
+        patches = np.empty((len(indices), kept, cell, cell, 3), np.uint8)
+        positions = np.empty((len(indices), kept), np.int64)
+        for row, i in enumerate(indices):
+            record = self.record(int(i))
+            strip = decode(record.image)
+            patches[row] = strip.reshape(cell, kept, cell, 3).transpose(1, 0, 2, 3)
+            positions[row] = (record.extras or {})["positions"]
+        return patches, positions
+
+    def _painted(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
+        grid, cell, _ = self.cells
+        patches, positions = self.visible([i])
+        canvas = np.full((grid * grid, cell, cell, 3), GREY, np.uint8)
+        canvas[positions[0]] = patches[0]
+        rows = canvas.reshape(grid, grid, cell, cell, 3).transpose(0, 2, 1, 3, 4)
+        return rows.reshape(grid * cell, grid * cell, 3)
+
+    def _read(self, shard: int, offset: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        if shard not in self._files:
+            self._files[shard] = os.open(self.directory / "shards" / f"{shard:05d}.tar", os.O_RDONLY)
+        return os.pread(self._files[shard], length, offset)
+
+
+def write_people(directory: Path, people: People) -> None:
+    """Store names and source files beside a set of originals."""
+    content = {"identities": list(people.identities), "files": list(people.files)}
+    with io.open(directory / "people.json", "w", encoding="utf-8") as stream:
+        json.dump(content, stream, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())

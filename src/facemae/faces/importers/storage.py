@@ -1,0 +1,202 @@
+"""Where photos lie: a directory or a tar, listed once and read one file at a time.
+
+Nothing is extracted. Members of a tar with a path that could leave its directory end the import; links and devices are
+left out and named. A gzipped tar is unpacked once into an unnamed temporary file (under ``TMPDIR``), because reading
+its members in any order but their own would cost a pass each.
+"""
+
+import gzip
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+from facemae.errors import Damaged, DataError, DiskFull, UnreadableImage
+
+MAX_FILE_BYTES = 1 << 28
+"""No photo is larger than 256 MB; a larger file is not read into memory."""
+
+
+class Skipped(NamedTuple):
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+class Storage:
+    """Files under one root: ``files`` and ``directories`` hold relative paths with forward slashes, unsorted."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.files: list[str] = []
+        self.directories: list[str] = []
+        self.skipped: list[Skipped] = []
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one of ``files``.
+
+        Raises:
+            UnreadableImage: too large, gone, or not permitted.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release what is held open."""
+
+    def __enter__(self) -> "Storage":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_storage(path: Path) -> Storage:
+    """A directory, a ``.tar`` or a ``.tar.gz``, told apart by content.
+
+    Raises:
+        DataError: nothing there, or neither a directory nor a tar.
+        Damaged: a tar that ends early or is corrupt.
+    """
+    if path.is_dir():
+        return FolderStorage(path)
+    if path.is_file() and os.access(path, os.R_OK):
+        return TarStorage(path)
+    raise DataError(f"no photos at {path}", got="nothing that can be opened", needed="a directory or a tar of photos")
+
+
+class FolderStorage(Storage):
+    """Every regular file below a directory. Links to files count as files; links to directories are not followed."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root.resolve().name)
+        self._root = root
+        pending = [""]
+        while pending:
+            prefix = pending.pop()
+            try:
+                with os.scandir(root / prefix) as entries:
+                    pending.extend(filter(None, [self._take(entry, prefix) for entry in entries]))
+            except OSError as error:
+                raise DataError(f"{root / prefix} cannot be listed", got=error.strerror) from None
+
+    def _take(self, entry: os.DirEntry[str], prefix: str) -> str | None:
+        """File an entry; a directory comes back as the next prefix to visit."""
+        path = prefix + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            self.directories.append(path)
+            return path + "/"
+        if entry.is_file():
+            self.files.append(path)
+        else:
+            self.skipped.append(Skipped(path, "link to a directory" if entry.is_dir() else "not a regular file"))
+        return None
+
+    def read(self, path: str) -> bytes:
+        try:
+            with open(self._root / path, "rb") as stream:
+                _check_bytes(os.fstat(stream.fileno()).st_size)
+                return stream.read()
+        except OSError as error:
+            raise UnreadableImage("the file cannot be opened", got=error.strerror) from None
+
+
+class TarStorage(Storage):
+    """Every regular member of a tar, indexed in one pass and read by offset."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(_tar_stem(path))
+        self._stream = _plain_stream(path)
+        self._places: dict[str, tuple[int, int]] = {}
+        try:
+            self._index(path)
+        except BaseException:
+            self.close()
+            raise
+        self.files = list(self._places)
+
+    def read(self, path: str) -> bytes:
+        offset, size = self._places[path]
+        _check_bytes(size)
+        return os.pread(self._stream.fileno(), size, offset)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _index(self, path: Path) -> None:
+        try:
+            with tarfile.open(fileobj=self._stream, mode="r:") as archive:
+                while (member := archive.next()) is not None:
+                    self._take(member, path)
+                    archive.members = []  # type: ignore[attr-defined]  # it keeps every header; millions fill memory
+                stopped = archive.offset
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            raise _bad_tar(path, str(error)) from None
+        # tarfile takes a corrupt header, or a cut between two members, for the end; the true end is a block of zeros.
+        self._stream.seek(stopped)
+        if self._stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise _bad_tar(path, f"no end mark at byte {stopped}, where the last readable member ends")
+
+    def _take(self, member: tarfile.TarInfo, path: Path) -> None:
+        pure = PurePosixPath(member.name)
+        name = str(pure)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+            raise DataError(
+                f"{path} holds a member that would leave its directory",
+                got=repr(member.name),
+                needed="relative paths without ..",
+                remedy="do not trust this archive; pack it again from a directory you know",
+            )
+        if member.isdir():
+            if name != ".":
+                self.directories.append(name)
+        elif not member.isreg() or member.issparse():
+            self.skipped.append(Skipped(name, "link" if member.issym() or member.islnk() else "not a regular file"))
+        else:
+            if name in self._places:
+                self.skipped.append(Skipped(name, "a later member of the tar has the same name"))
+            self._places[name] = (member.offset_data, member.size)
+
+
+def _plain_stream(path: Path) -> BinaryIO:
+    with path.open("rb") as stream:
+        gzipped = stream.read(2) == b"\x1f\x8b"
+    if not gzipped:
+        return path.open("rb")
+    plain = tempfile.TemporaryFile()  # noqa: SIM115
+    try:
+        with gzip.open(path) as packed:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        plain.close()
+        raise _bad_tar(path, str(error)) from None
+    except OSError as error:
+        plain.close()
+        raise DiskFull(f"no room to unpack {path}", got=error.strerror, remedy="set TMPDIR to a larger disk") from None
+    plain.seek(0)
+    return plain
+
+
+def _bad_tar(path: Path, reason: str) -> DataError:
+    return Damaged(
+        f"{path} cannot be read as a tar", got=reason, needed="a whole .tar or .tar.gz", remedy="fetch or pack it again"
+    )
+
+
+def _check_bytes(size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImage("the file is too large", got=f"{size} bytes", needed=f"at most {MAX_FILE_BYTES}")
+
+
+def _tar_stem(path: Path) -> str:
+    name = path.name
+    for suffix in (".tar.gz", ".tgz", ".tar"):
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    return path.stem

@@ -1,0 +1,23 @@
+"""Synthetic people: a procedural 3-D face generator with verification protocols, from numpy and no data.
+
+Every photo is a function of (seed, identity, photo, size). No real face, photo or third-party model enters.
+"""
+
+from facemae.faces.synthetic.identity import Identity, identity_name, sample_identity
+from facemae.faces.synthetic.nuisance import Nuisance, sample_nuisance
+from facemae.faces.synthetic.photos import SyntheticFace, photo_nuisance, render_photo, render_photos
+from facemae.faces.synthetic.protocols import KINDS, protocol_pairs
+
+__all__ = [
+    "KINDS",
+    "Identity",
+    "Nuisance",
+    "SyntheticFace",
+    "identity_name",
+    "photo_nuisance",
+    "protocol_pairs",
+    "render_photo",
+    "render_photos",
+    "sample_identity",
+    "sample_nuisance",
+]

@@ -1,0 +1,288 @@
+"""A table to the stages it needs; those that are not finished are run, in the order their inputs ask for."""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemae import __version__
+from facemae.errors import FaceMAEError, RecipeError
+from facemae.faces.codec import encode_png
+from facemae.faces.faceset import FaceSet
+from facemae.report import PictureGrid, write_report
+from facemae.spec.execution import Execution
+from facemae.spec.manifest import digest_of, read_manifest
+from facemae.spec.recipe import (
+    AuditSpec,
+    ImportSpec,
+    MaskSpec,
+    PretrainSpec,
+    ReconstructSpec,
+    RecognizeSpec,
+    VerifySpec,
+    build,
+    merge,
+    read_toml,
+)
+from facemae.spec.results import Results
+from facemae.spec.table import Row, StageCall, Table, stage_name
+from facemae.stages.audit import Inputs, audit
+from facemae.stages.import_ import import_faces
+from facemae.stages.linkage import read_linkage
+from facemae.stages.mask import mask, private_of
+from facemae.stages.pretrain import pretrain
+from facemae.stages.recognize import recognize
+from facemae.stages.reconstruct import reconstruct
+from facemae.stages.tabulate import Made, tabulate, training_of
+from facemae.stages.verify import verify
+
+SHOWN = 8
+"""Faces in the picture grid."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One directory of a table: its name, what it is called on screen, and how it is made."""
+
+    name: str
+    make: Callable[[], object]
+
+
+@dataclass
+class Plan:
+    """The jobs of one table under one folder of runs."""
+
+    table: Table
+    runs: Path
+    data: Path
+    execution: Execution
+
+    def path(self, name: str) -> Path:
+        """Where a reference of the table leads: a data file, a stage's directory, or a path inside it."""
+        if name.startswith("data:"):
+            return self.data / name.removeprefix("data:")
+        first, *inside = name.split("/")
+        if first.endswith(".private"):
+            return private_of(self.runs / first.removesuffix(".private"))
+        return (self.runs / first).joinpath(*inside)
+
+    def jobs(self) -> list[Job]:
+        """Everything in an order in which inputs come first; recognisers of all rows before the audits."""
+        table, jobs = self.table, []
+        for name in self._ordered_stages():
+            jobs.append(Job(name, lambda name=name: self._stage(name, table.stages[name])))  # type: ignore[misc]
+        for train, seed in dict.fromkeys((row.train, seed) for seed in table.seeds for row in table.rows):
+            jobs.append(Job(f"recognize-{train}-s{seed}", lambda t=train, s=seed: self._recognize(t, s)))  # type: ignore[misc]
+        for judge in table.judges:
+            for protocol in table.protocols:
+                name = f"judge-{judge.name}-{protocol.name}"
+                jobs.append(Job(name, lambda j=judge, p=protocol, n=name: self._verify(j.source, p, n)))  # type: ignore[misc]
+        if table.judges:
+            jobs += [Job(f"audit-{_slug(row.label)}", lambda row=row: self._audit(row)) for row in table.rows]  # type: ignore[misc]
+        return jobs
+
+    def run(self, only: Sequence[str] = ()) -> None:
+        """Make what is missing; ``only`` names jobs by their beginning, for work in pieces.
+
+        Raises:
+            RecipeError: nothing is called so.
+        """
+        jobs = [job for job in self.jobs() if not only or any(job.name.startswith(start) for start in only)]
+        if not jobs:
+            raise RecipeError("--only", got=", ".join(only), needed=f"one of {', '.join(j.name for j in self.jobs())}")
+        self.runs.mkdir(parents=True, exist_ok=True)
+        with self.execution.progress.task("reproduce", len(jobs), "stages") as task:
+            for job in jobs:
+                job.make()
+                task.advance(1, job.name)
+
+    def publish(self, out: Path, command: str, *, digest: str) -> Results:
+        """Tabulate what is there and write `results.json`, `results.md` and `report.html` to ``out``."""
+        table = self.table
+        rows, judges, paired, claims = tabulate(table, self._located())
+        results = Results(
+            title=table.title,
+            note=table.note,
+            command=command,
+            digest=digest,
+            hardware=hardware(),
+            rows=rows,
+            judges=judges,
+            paired=paired,
+            claims=claims,
+            training=tuple(training_of(n, self.path(n)) for n, c in table.stages.items() if c.verb == "pretrain"),
+            lineage=tuple(self._lineage(name) for name in self._ordered_stages()),
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        write_report(out, results, self._pictures())
+        return results
+
+    # ---- jobs -------------------------------------------------------------------------------
+
+    def _stage(self, name: str, call: StageCall) -> None:
+        out, inputs = self.runs / name, [self.path(item) for item in call.inputs]
+        landmarks, like, phi, init = (
+            self.path(item) if item else None for item in (call.landmarks, call.like, call.phi, call.init)
+        )
+        origin = f"stage {name}"
+        if call.verb == "import":
+            sources = ["synthetic"] if call.inputs == ("synthetic",) else [str(path) for path in inputs]
+            spec = build(ImportSpec, call.settings, origin)
+            import_faces(sources, out, spec, self.execution, landmarks=landmarks)
+        elif call.verb == "mask":
+            mask(inputs[0], out, build(MaskSpec, call.settings, origin), self.execution, like=like)
+        elif call.verb == "pretrain":
+            spec_p = build(PretrainSpec, call.settings, origin)
+            pretrain(inputs[0], out, spec_p, self.execution, phi=phi, init=init, cache=self.runs / "vectors")
+        elif call.verb == "reconstruct":
+            reconstruct(inputs[0], inputs[1], out, build(ReconstructSpec, call.settings, origin), self.execution)
+        else:
+            recognize(inputs[0], out, self._recogniser(call.settings, origin), self.execution)
+
+    def _recogniser(self, settings: dict[str, Any], origin: str) -> RecognizeSpec:
+        return build(RecognizeSpec, merge(self.table.recognize, settings), origin)
+
+    def _recognize(self, train: str, seed: int) -> None:
+        name = f"recognize-{train}-s{seed}"
+        recognize(self.path(train), self.runs / name, self._recogniser({"seed": seed}, name), self.execution)
+        for protocol in self.table.protocols:
+            self._verify(name, protocol, _verification(train, seed, protocol.name))
+
+    def _verify(self, embedder: str, protocol: Any, name: str) -> None:
+        spec = build(VerifySpec, self.table.verify, "verify")
+        faces, pairs = self.path(protocol.faces), self.path(protocol.pairs)
+        verify(self.path(embedder), faces, pairs, self.runs / name, spec, self.execution, cache=self.runs / "vectors")
+
+    def _audit(self, row: Row) -> None:
+        table = self.table
+        inputs = Inputs(
+            original=self.path(table.original),
+            released=self.path(row.train),
+            linkage=self.path(row.linkage) if row.linkage else None,
+            embedders={judge.name: self.path(judge.source) for judge in table.judges},
+            imitation=self.path(row.imitation) if row.imitation else None,
+            imitation_linkage=self.path(row.imitation_linkage) if row.imitation_linkage else None,
+            nonmembers=self.path(table.nonmembers) if table.nonmembers else None,
+        )
+        spec = build(AuditSpec, table.audit, "audit")
+        audit(inputs, self.runs / f"audit-{_slug(row.label)}", spec, self.execution, cache=self.runs / "vectors")
+
+    # ---- what is where ----------------------------------------------------------------------
+
+    def _ordered_stages(self) -> list[str]:
+        stages, ordered = self.table.stages, []  # type: ignore[var-annotated]
+
+        def visit(name: str, trail: tuple[str, ...]) -> None:
+            if name in trail:
+                raise RecipeError("stages need one another in a circle", got=" -> ".join((*trail, name)))
+            if name in ordered or name not in stages:
+                return
+            for needed in stages[name].needs():
+                visit(stage_name(needed), (*trail, name))
+            ordered.append(name)
+
+        for name in stages:
+            visit(name, ())
+        return ordered
+
+    def _located(self) -> Made:
+        table = self.table
+        return Made(
+            verifications={
+                (row.train, seed, protocol.name): self.runs / _verification(row.train, seed, protocol.name)
+                for row in table.rows
+                for seed in table.seeds
+                for protocol in table.protocols
+            },
+            audits={row.label: self.runs / f"audit-{_slug(row.label)}" for row in table.rows} if table.judges else {},
+            judged={
+                (judge.name, protocol.name): self.runs / f"judge-{judge.name}-{protocol.name}"
+                for judge in table.judges
+                for protocol in table.protocols
+            },
+            sets={row.train: self.path(row.train) for row in table.rows},
+            models={n: self.path(n) for n, call in table.stages.items() if call.verb == "pretrain"},
+            protocol_files={p.name: (self.path(p.faces), self.path(p.pairs)) for p in table.protocols},
+        )
+
+    def _lineage(self, name: str) -> dict[str, Any]:
+        manifest = read_manifest(self.runs / name)
+        call = self.table.stages[name]
+        return {"stage": name, "verb": call.verb, "inputs": list(call.needs()), "digest": manifest.digest}
+
+    def _pictures(self) -> PictureGrid | None:
+        """The same photos in every set: linkage brings the shuffled ones back into the order of the first column."""
+        if not self.table.pictures:
+            return None
+        original = FaceSet.open(self.path(self.table.pictures[0].faces))
+        shown = np.linspace(0, len(original) - 1, SHOWN).astype(int).tolist()
+        columns = []
+        for picture in self.table.pictures:
+            faces = FaceSet.open(self.path(picture.faces))
+            place = {i: i for i in shown}
+            if picture.linkage:
+                linked = read_linkage(self.path(picture.linkage), original, faces).tolist()
+                place = {original_row: row for row, original_row in enumerate(linked)}
+            columns.append([encode_png(faces.image(place[i])) for i in shown])
+        labels = tuple(picture.label for picture in self.table.pictures)
+        return PictureGrid(labels=labels, rows=tuple(zip(*columns, strict=True)))
+
+
+def read_table(source: str) -> tuple[Table, str]:
+    """A table recipe by file or by name, validated as a whole, and the digest of its content."""
+    content = read_toml(source)
+    table = build(Table, content, source)
+    return table, digest_of("table", table.model_dump(mode="json"), {})
+
+
+def hardware() -> dict[str, Any]:
+    """What made a result: processor, cores, accelerator, versions."""
+    import torch
+
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "facemae": __version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _verification(train: str, seed: int, protocol: str) -> str:
+    return f"verify-{train}-s{seed}-{protocol}"
+
+
+def _slug(label: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in label.lower()).strip("-")
+
+
+def find_data(table: Table, data: Path | None, source: str) -> Path:
+    """The data folder: given, or beside the recipe as the table says.
+
+    Raises:
+        FaceMAEError: the table needs one and it is not there.
+    """
+    folder = data or Path(table.data)
+    wanted = sorted({name for call in table.stages.values() for name in call.needs() if name.startswith("data:")})
+    missing = [name.removeprefix("data:") for name in wanted if not (folder / name.removeprefix("data:")).exists()]
+    if missing:
+        raise FaceMAEError(
+            f"{source} needs data that is not here",
+            got=f"no {', '.join(missing)} in {folder}",
+            remedy="name the folder that holds them with --data",
+        )
+    return folder

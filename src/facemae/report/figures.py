@@ -1,0 +1,267 @@
+"""Figures as SVG text: the same results give the same bytes, and the colours stand on paper and on dark screens.
+
+Text and axes take the colour of the text around them (a file of its own follows the reader's light or dark setting);
+data has mid-tones that keep apart under colour blindness (after Okabe and Ito), never colour alone.
+Every function answers "" where there is nothing to draw.
+"""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from facemae.report.selection import (
+    RELEASED,
+    SHOWN_K,
+    UNPROTECTED,
+    Owned,
+    is_loss_network,
+    is_original,
+    judges,
+    leakages,
+    protocols,
+    worst,
+)
+from facemae.spec.results import CurveResult, LeakageResult, RateResult, Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GREEN = "#0b9a6d"
+""" "Org. to Org.", as in the paper's figure 3."""
+COLOURS = ("#d95f02", "#2f80c2", "#b45fa5", "#a8801a", "#4aa3c7", "#8a7d76", "#c0504d")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+IMITATION = "released-by-same-process to released"
+_INK = "#010203"
+_STYLE = (
+    "<style>.facemae-figure{color:#222}@media (prefers-color-scheme:dark){.facemae-figure{color:#ddd}}"
+    "@media print{.facemae-figure{color:#000}}</style>"
+)
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "facemae",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "legend.fontsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "grid.alpha": 0.18,
+    "grid.color": _INK,
+    **{f"{part}.color": _INK for part in ("text", "xtick", "ytick")},
+    **{f"axes.{part}color": _INK for part in ("edge", "label", "title")},
+}
+
+
+def leakage_figure(results: Results, *, k: int = SHOWN_K, judges: Sequence[str] | None = None) -> str:
+    """Leakage against the number of identities, one panel a judge (all judges where none are named)."""
+    curves = [c for c in leakages(results) if c.found.k == k and c.found.same_photo == "exclude"]
+    shown = [name for name in judges or _judges(results) if any(c.found.embedder == name for c in curves)]
+    if not shown:
+        return ""
+    with _canvas(len(shown), 4.4, 2.9) as (figure, panels):
+        for axes, judge in zip(panels, shown, strict=True):
+            mine = [curve for curve in curves if curve.found.embedder == judge]
+            _leakage_panel(axes, mine, _styles(results))
+            axes.set_title(f"judge {judge}" + (" (the loss network)" if is_loss_network(results, judge) else ""))
+            axes.set_ylabel(f"person among the {k} nearest, %" if k > 1 else "person is the nearest, %")
+        _legend(figure, panels[0], columns=min(len(shown), 3))
+        return _svg(figure, f"Leakage at K = {k} against the number of identities, to {', '.join(shown)}")
+
+
+def accuracy_figure(results: Results, *, protocols: Sequence[str] | None = None) -> str:
+    """Accuracy of every row with its interval, one panel a protocol; small dots are single seeds."""
+    shown = list(protocols or _protocols(results))
+    if not shown:
+        return ""
+    labels = [_wrapped(row.label, 22) for row in results.rows]
+    with _canvas(len(shown), 4.4, 0.9 + 0.42 * len(labels)) as (figure, panels):
+        for axes, protocol in zip(panels, shown, strict=True):
+            for place, row in enumerate(results.rows):
+                if protocol in row.accuracy:
+                    found, colour = row.accuracy[protocol], _styles(results)[row.label][0]
+                    axes.errorbar(100 * found.value, place, xerr=_bars(found), fmt="o", color=colour, capsize=3)
+                    each = [100 * seed.accuracy for seed in row.seeds.get(protocol, ())]
+                    axes.plot(each, [place + 0.24] * len(each), ".", color=colour, markersize=4, alpha=0.75)
+            axes.set_yticks(range(len(labels)), labels)
+            axes.set_ylim(len(labels) - 0.4, -0.6)
+            axes.set_xlabel(f"accuracy on {protocol}, %")
+            axes.grid(axis="x")
+        return _svg(figure, f"Accuracy of every row on {', '.join(shown)}, with intervals and seeds")
+
+
+def plane_figure(results: Results, *, k: int = SHOWN_K) -> str:
+    """Utility against privacy: accuracy on the first protocol, and the worst leakage over judges.
+
+    Originals stand at "Org. to Org.", everything else at "Org. to released"; lower right is better.
+    """
+    protocol = next(iter(_protocols(results)), "")
+    spots = []
+    for row in results.rows:
+        found = worst(row, k, attacks=(UNPROTECTED if is_original(row) else RELEASED,))
+        if found and protocol in row.accuracy:
+            spots.append((row, row.accuracy[protocol], found))
+    if not spots:
+        return ""
+    with _canvas(1, 4.8, 3.4) as (figure, (axes,)):
+        for row, accuracy, found in spots:
+            colour, marker = _styles(results)[row.label]
+            x, y = 100 * accuracy.value, 100 * found.value
+            yerr = [[y - 100 * found.low], [100 * found.high - y]]
+            axes.errorbar(
+                x, y, xerr=_bars(accuracy), yerr=yerr, fmt=marker, color=colour, elinewidth=1, label=_wrapped(row.label)
+            )
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.14)
+        axes.set_xlabel(f"accuracy on {protocol}, %  (right: more useful)")
+        axes.set_ylabel(f"worst leakage at K = {k}, %  (down: less given away)")
+        axes.grid()
+        _legend(figure, axes, columns=1)
+        return _svg(figure, f"Accuracy on {protocol} against the worst leakage over judges at K = {k}, by row")
+
+
+def loss_figure(training: Iterable[Mapping[str, Any]]) -> str:
+    """Loss over image-steps of every entry that has ``name``, ``steps`` and ``loss``; one panel each."""
+    runs = [run for run in training if run.get("steps") and len(run["steps"]) == len(run.get("loss", ()))]
+    if not runs:
+        return ""
+    with _canvas(len(runs), 3.2, 2.3) as (figure, panels):
+        for axes, run in zip(panels, runs, strict=True):
+            axes.plot(run["steps"], run["loss"], color=COLOURS[1], linewidth=1.2)
+            # Losses fall by orders of magnitude at first, and what matters is whether they still fall at the end.
+            axes.set_yscale("log" if min(run["loss"]) > 0 and max(run["loss"]) > 5 * min(run["loss"]) else "linear")
+            _plain_ticks(axes)
+            axes.set_title(_wrapped(str(run.get("name", "")), 34))
+            axes.set_xlabel("image-steps")
+            axes.set_ylabel("loss")
+            axes.grid()
+        return _svg(figure, f"Training loss of {', '.join(str(run.get('name', '')) for run in runs)}")
+
+
+_judges, _protocols = judges, protocols
+
+
+def _leakage_panel(axes: "Axes", curves: list[Owned[LeakageResult]], styles: Mapping[str, tuple[str, str]]) -> None:
+    sizes: set[int] = set()
+    chances: list[tuple[int, float]] = []
+    for owner, found in ((curve.owner, curve.found) for curve in curves):
+        colour, marker = (GREEN, "o") if found.attack == UNPROTECTED else styles[owner]
+        line = "-" if found.attack in (UNPROTECTED, RELEASED) else "--"
+        # Without a curve there is one number of identities: all of them.
+        points: Sequence[CurveResult | LeakageResult] = found.curve or (found,)
+        points = sorted(points, key=lambda point: point.identities)
+        x = [point.identities for point in points]
+        low, value, high = ([100 * getattr(point, edge) for point in points] for edge in ("low", "value", "high"))
+        axes.plot(x, value, line, marker=marker, markersize=4.5, color=colour, label=_curve_label(owner, found.attack))
+        if len(x) > 1:
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        else:
+            axes.vlines(x, low, high, color=colour)
+        sizes |= set(x)
+        if not chances or found.attack == RELEASED:
+            chances = [(point.identities, 100 * point.chance) for point in points]
+    if any(curve.found.attack == IMITATION for curve in curves):
+        axes.plot([], [], "--", color=_INK, label="dashed: the attacker imitates the process")
+    style: dict[str, Any] = {"color": _INK, "linewidth": 1.1, "alpha": 0.8, "label": "chance"}
+    if len(chances) > 1:
+        axes.plot(*zip(*chances, strict=True), ":", **style)
+    else:
+        axes.axhline(chances[0][1], linestyle=":", **style)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("identities")
+    axes.grid(axis="y")
+    _identity_axis(axes, sorted(sizes))
+
+
+def _identity_axis(axes: "Axes", sizes: list[int]) -> None:
+    if sizes[-1] > 8 * sizes[0]:
+        axes.set_xscale("log")
+    if len(sizes) <= 6:
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+
+
+def _curve_label(owner: str, attack: str) -> str:
+    if attack == UNPROTECTED:
+        return UNPROTECTED
+    if attack == RELEASED:
+        return _wrapped(f"Org. to {owner}")
+    # One entry for all imitations, in _leakage_panel: they share colour and marker with their row.
+    return "_" if attack == IMITATION else _wrapped(f"{owner}: {attack}")
+
+
+def _styles(results: Results) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every row, the same in all figures; unprotected rows are green."""
+    styles, place = {}, 0
+    for row in results.rows:
+        if is_original(row):
+            styles[row.label] = (GREEN, "o")
+        else:
+            # Eight rows and more repeat a colour, but with another marker.
+            styles[row.label] = (COLOURS[place % 7], MARKERS[(place + 1 + place // 7) % 7])
+            place += 1
+    return styles
+
+
+def _bars(rate: RateResult) -> list[list[float]]:
+    return [[100 * (rate.value - rate.low)], [100 * (rate.high - rate.value)]]
+
+
+def _wrapped(label: str, width: int = 44) -> str:
+    return fill(label, width)
+
+
+def _plain_ticks(axes: "Axes") -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
+    low, high = axes.get_ylim()
+    # Less than a decade may hold no power of ten: the minor ticks then carry the numbers.
+    minor = FuncFormatter(lambda y, _: f"{y:.3g}") if axes.get_yscale() == "log" and high < 10 * low else None
+    axes.yaxis.set_minor_formatter(minor or NullFormatter())
+
+
+def _legend(figure: "Figure", axes: "Axes", *, columns: int) -> None:
+    """Labels beneath, with room of their own however many rows there are: points and curves may lie close."""
+    handles, labels = axes.get_legend_handles_labels()
+    lines = sum(1 + label.count("\n") for label in labels) / columns
+    figure.set_figheight(figure.get_figheight() + 0.19 * (lines + 1))
+    figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+
+
+@contextmanager
+def _canvas(panels: int, width: float, height: float):  # type: ignore[no-untyped-def]
+    """A figure and its panels, three to a line, under our settings; no display and no global state."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(panels, 3)
+    lines = -(-panels // columns)
+    with rc_context(_SETTINGS):
+        figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure, [figure.add_subplot(lines, columns, place + 1) for place in range(panels)]
+
+
+def _svg(figure: "Figure", description: str) -> str:
+    """The figure's SVG without prologue, with ids of its own, so that several stand in one page."""
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    body = stream.getvalue().partition("<svg ")[2].replace(_INK, "currentColor")
+    mark = "f" + hashlib.sha256(body.encode()).hexdigest()[:8]
+    body = re.sub(r'\bid="', f'id="{mark}-', body)
+    body = re.sub(r'(href="|url\()#', rf"\g<1>#{mark}-", body)
+    head, _, rest = body.partition(">")
+    size = re.sub(r'\b(width|height)="([\d.]+)pt"', r'\1="\2"', head)
+    named = f'class="facemae-figure" role="img" aria-label="{escape(description)}"'
+    return f"<svg {named} {size}>\n<title>{escape(description)}</title>{_STYLE}{rest}"

@@ -1,0 +1,174 @@
+"""`report.html`: one page that needs nothing else, and `write_report`, which puts it beside its numbers."""
+
+import base64
+import os
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from facemae.report import tables
+from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
+from facemae.report.markdown import results_markdown
+from facemae.report.selection import SHOWN_K, judges, leading, protocols, shown_k, unprotected, worst
+from facemae.spec.results import LeakageResult, Results, RowResult, write_results
+
+
+@dataclass(frozen=True)
+class PictureGrid:
+    """The same faces in several sets: ``rows[face][set]`` is a PNG file's bytes, ``labels`` name the sets."""
+
+    labels: tuple[str, ...]
+    rows: tuple[tuple[bytes, ...], ...]
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.labels) for row in self.rows), "a picture for every label in every row"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What the page says first of one row, in words."""
+
+    label: str
+    utility: str
+    privacy: str
+    same_photo: str
+    comparison: str
+
+
+def report_html(results: Results, pictures: PictureGrid | None = None) -> str:
+    """The whole page as text: style, figures and pictures inside, nothing fetched from anywhere."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("facemae.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2").render(**_content(results, pictures))
+
+
+def write_report(directory: Path, results: Results, pictures: PictureGrid | None = None) -> None:
+    """Write `results.json`, `results.md` and `report.html` to ``directory``, each whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_results(directory / "results.json", results)
+    _write(directory / "results.md", results_markdown(results))
+    _write(directory / "report.html", report_html(results, pictures))
+
+
+def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
+    k = shown_k(results)
+    return {
+        "results": results,
+        "k": k,
+        "headlines": [_headline(results, row, k or SHOWN_K) for row in leading(results)],
+        "judge_count": len(judges(results)),
+        "accuracy_figures": _drawn(partial(accuracy_figure, results, protocols=(name,)) for name in protocols(results)),
+        "leakage_figures": _drawn(
+            partial(leakage_figure, results, k=k or SHOWN_K, judges=(name,)) for name in judges(results)
+        ),
+        "plane": _drawn([partial(plane_figure, results, k=k or SHOWN_K)]),
+        "loss_figures": _drawn(partial(loss_figure, (run,)) for run in results.training),
+        "accuracy": tables.accuracy_grid(results),
+        "seeds": tables.seeds_grid(results),
+        "leakage_summary": tables.leakage_summary(results, k) if k else None,
+        "leakage": tables.leakage_grids(results),
+        "open_set": tables.open_set_grid(results),
+        "judges": tables.judges_grid(results),
+        "paired": tables.paired_grid(results),
+        "claims": tables.claims_grid(results),
+        "training": tables.training_grid(results),
+        "lineage": tables.lineage_grid(results),
+        "hardware": tables.hardware_grid(results),
+        "methods": tables.methods(results),
+        "pictures": _blocks(pictures) if pictures and pictures.rows else None,
+    }
+
+
+def _headline(results: Results, row: RowResult, k: int) -> Headline:
+    found = worst(row, k)
+    photo = worst(row, k, same_photo="include")
+    baseline = unprotected(results, row, found) if found else None
+    return Headline(
+        label=row.label,
+        utility=_unbroken(_utility(results, row)),
+        privacy=_unbroken(_privacy(found, k)) if found else "",
+        same_photo=_unbroken(_with_the_photo(photo)) if photo else "",
+        comparison=_unbroken(_comparison(found, baseline)) if found and baseline else "",
+    )
+
+
+def _utility(results: Results, row: RowResult) -> str:
+    """Accuracy on the first protocol that the row has."""
+    protocol = next((name for name in protocols(results) if name in row.accuracy), None)
+    if protocol is None:
+        return ""
+    found = row.accuracy[protocol]
+    cited = f" (the paper: {tables.printed(row.paper[protocol])})" if protocol in row.paper else ""
+    reached = tables.accuracy(found.value, found.low, found.high)
+    return f"A recogniser trained on this set reaches {reached} on {protocol}{cited}."
+
+
+def _privacy(found: LeakageResult, k: int) -> str:
+    reach = "first guess" if k == 1 else f"first {k} guesses"
+    measured = tables.rate(found.value, found.low, found.high)
+    text = (
+        f"The strongest of the attackers tried finds the right person within the {reach} for {measured} of the photos"
+        f" (judge {found.embedder}, {found.attack}, {tables.count(found.identities)} people;"
+        f" blind guessing: {tables.percent(found.chance)})."
+    )
+    return text + (f" {_sentence(found.verdict)}" if found.verdict.startswith("not ") else "")
+
+
+def _with_the_photo(found: LeakageResult) -> str:
+    measured = tables.rate(found.value, found.low, found.high)
+    return f"Whoever holds the very photo that a picture was made from finds its person for {measured} of the photos."
+
+
+def _comparison(found: LeakageResult, baseline: LeakageResult) -> str:
+    """Words only where the two intervals lie apart."""
+    measured = f"{tables.percent(baseline.value)} of the photos of the unprotected set under the same judge"
+    if found.high < baseline.low:
+        return f"It gives people away less: the same attack succeeds for {measured}."
+    if found.low > baseline.high:
+        return f"It gives people away more: the same attack succeeds for {measured}."
+    return f"No difference from the unprotected set is visible here: the attack succeeds for {measured}."
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _unbroken(text: str) -> str:
+    """No line ends between a number and its percent sign."""
+    return text.replace(" %", "\u00a0%")
+
+
+def _drawn(figures: Any) -> list[Any]:
+    """Inline SVG that is safe to put into the page as it is: matplotlib has escaped every label in it."""
+    from markupsafe import Markup
+
+    return [Markup(_inline(svg)) for svg in (draw() for draw in figures) if svg]
+
+
+def _inline(svg: str) -> str:
+    """Inside HTML an SVG needs no namespaces, and without them the page names no address at all."""
+    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
+
+
+def _blocks(pictures: PictureGrid) -> dict[str, Any]:
+    """Faces in two halves that stand side by side where there is room."""
+    faces = [[f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in row] for row in pictures.rows]
+    numbered = list(enumerate(faces, start=1))
+    half = -(-len(numbered) // 2) if len(numbered) > 4 else len(numbered)
+    return {"labels": pictures.labels, "halves": [part for part in (numbered[:half], numbered[half:]) if part]}
+
+
+def _write(path: Path, text: str) -> None:
+    partial_file = path.with_name(f".{path.name}.partial")
+    partial_file.write_text(text, encoding="utf-8")
+    os.replace(partial_file, path)

@@ -1,0 +1,290 @@
+"""Results as tables of words, once for Markdown and HTML alike: selecting and formatting only."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facemae.report.selection import is_loss_network, judges, leakages, open_sets, protocols
+from facemae.spec.results import Results, RowResult
+
+ABSENT = "–"
+_SMALLEST = 0.00005
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: what it shows, column headings, and rows whose first cell names them."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def percent(value: float) -> str:
+    """A fraction as "96.12 %"; one that would round to nothing says so."""
+    return "< 0.01 %" if 0 < value < _SMALLEST else f"{100 * value:.2f} %"
+
+
+def rate(value: float, low: float, high: float, *, decimals: int = 2) -> str:
+    """A fraction with its interval, as "96.12 % [95.50, 96.70]"."""
+    return f"{percent(value)} [{100 * low:.{decimals}f}, {100 * high:.{decimals}f}]"
+
+
+def accuracy(value: float, low: float, high: float) -> str:
+    """As ``rate``, with one decimal in the interval: "96.12 % [95.5, 96.7]"."""
+    return rate(value, low, high, decimals=1)
+
+
+def printed(figure: float) -> str:
+    """A figure of the paper: a fraction, or above 1 the percentage as it was printed."""
+    return f"{figure:.2f} %" if figure > 1 else percent(figure)
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points, signed: "+1.23"."""
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
+
+
+def count(value: int) -> str:
+    """A whole number, thousands apart: "12,000"."""
+    return f"{value:,}"
+
+
+def words(value: object) -> str:
+    """Any value of a free-form entry: mappings as "pixel 0, instance 1", lists with commas, numbers short."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {words(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(words(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    return str(value)
+
+
+def metric(name: str) -> str:
+    """ "leakage:phi:2" in words; the name of a protocol stays as it is."""
+    if not name.startswith("leakage:"):
+        return f"accuracy on {name}"
+    _, judge, k = name.split(":")
+    return f"leakage to {judge}, K = {k}"
+
+
+def methods(results: Results) -> tuple[str, ...]:
+    """How the intervals were made: every method once, in the order of the footnotes."""
+    made = [found.method for row in results.rows for found in row.accuracy.values()]
+    return tuple(dict.fromkeys([*made, *(pair.method for pair in results.paired)]))
+
+
+def accuracy_grid(results: Results) -> Grid:
+    """Rows against protocols, the paper's own figures beside."""
+    names = protocols(results)
+    cited = [name for name in names if any(name in row.paper for row in results.rows)]
+    unmeasured = list(dict.fromkeys(name for row in results.rows for name in row.paper if name not in names))
+    columns = ["Row", "Weights", "Trained on"]
+    for name in names:
+        columns += [name, f"{name}, paper"] if name in cited else [name]
+    columns += [f"{name}, paper only" for name in unmeasured]
+    lines = []
+    for row in results.rows:
+        line = [row.label, row.weights, row.trained_on]
+        for name in names:
+            found = row.accuracy.get(name)
+            line.append(accuracy(found.value, found.low, found.high) if found else ABSENT)
+            if name in cited:
+                line.append(_cited(row, name))
+        line += [_cited(row, name) for name in unmeasured]
+        line += [f"{row.sharpness:.3g}" if row.sharpness is not None else ABSENT]
+        lines.append(tuple(line))
+    caption = "Verification accuracy of recognisers trained on each set: mean over seeds [interval]"
+    return _without_empty(Grid(caption, (*columns, "Sharpness of the set"), tuple(lines)))
+
+
+def seeds_grid(results: Results) -> Grid:
+    """What each accuracy rests on: every seed, hits of trials, and the method's footnote."""
+    notes = methods(results)
+    lines = [
+        (
+            row.label,
+            name,
+            ", ".join(f"{percent(run.accuracy)} (seed {run.seed})" for run in row.seeds.get(name, ())) or ABSENT,
+            f"{count(found.hits)}/{count(found.trials)}",
+            _note(notes, found.method),
+        )
+        for row in results.rows
+        for name, found in row.accuracy.items()
+    ]
+    columns = ("Row", "Protocol", "Each seed", "Hits/trials, all seeds", "Method")
+    return Grid("What the accuracies rest on", columns, tuple(lines))
+
+
+def judges_grid(results: Results) -> Grid:
+    """The judges' own strength: a weak judge's leakage is a weak lower bound."""
+    names = list(dict.fromkeys(name for judge in results.judges for name in judge.accuracy))
+    lines = tuple(
+        (
+            judge.name,
+            "the loss network: the generator was trained against it" if judge.loss_network else "not the loss network",
+            *(percent(judge.accuracy[name]) if name in judge.accuracy else ABSENT for name in names),
+        )
+        for judge in results.judges
+    )
+    return Grid("The judges' own verification accuracy", ("Judge", "Role", *names), lines)
+
+
+def leakage_grids(results: Results) -> tuple[Grid, ...]:
+    """One table a judge: every attack at every K, at the full number of identities."""
+    attack = ("Whose faces", "Attack", "Same photo", "K", "Identities")
+    columns = (*attack, "Leakage", "Hits/trials", "Chance", "Control", "Verdict")
+    grids = []
+    for judge in judges(results):
+        lines = tuple(
+            (
+                owner,
+                found.attack,
+                found.same_photo,
+                str(found.k),
+                count(found.identities),
+                rate(found.value, found.low, found.high),
+                f"{count(found.hits)}/{count(found.trials)}",
+                percent(found.chance),
+                percent(found.control),
+                found.verdict,
+            )
+            for owner, found in ((item.owner, item.found) for item in leakages(results))
+            if found.embedder == judge
+        )
+        role = ", the loss network" if is_loss_network(results, judge) else ""
+        grids.append(Grid(f"Leakage to judge {judge}{role}", columns, lines))
+    return tuple(grids)
+
+
+def leakage_summary(results: Results, k: int) -> Grid:
+    """All judges side by side at one K."""
+    names = judges(results)
+    cells: dict[tuple[str, str, str], dict[str, str]] = {}
+    for item in leakages(results):
+        found = item.found
+        if found.k == k:
+            place = cells.setdefault((item.owner, found.attack, found.same_photo), {})
+            place[found.embedder] = rate(found.value, found.low, found.high)
+            # Blind guessing does not look at the faces: it is the same for every judge.
+            place[""] = percent(found.chance)
+    headings = (f"{name} (loss network)" if is_loss_network(results, name) else name for name in names)
+    lines = tuple((*key, *(found.get(name, ABSENT) for name in (*names, ""))) for key, found in cells.items())
+    caption = f"Leakage at K = {k} with all identities, by judge"
+    return Grid(caption, ("Whose faces", "Attack", "Same photo", *headings, "Chance"), lines)
+
+
+def open_set_grid(results: Results) -> Grid:
+    """Members found while people outside the release stay silent."""
+    columns = ("Whose faces", "Attack", "Judge", "FPIR", "TPIR", "Non-member trials", "Non-member people")
+    lines = [
+        (
+            owner,
+            found.attack,
+            found.embedder,
+            f"{100 * found.fpir:.4g} %",
+            "not measurable here"
+            if found.value is None or found.low is None or found.high is None
+            else rate(found.value, found.low, found.high),
+            count(found.nonmember_trials),
+            count(found.nonmember_people),
+        )
+        for owner, found in ((item.owner, item.found) for item in open_sets(results))
+    ]
+    return Grid("Open set: members identified (TPIR) at a rate of false alarms (FPIR)", columns, tuple(lines))
+
+
+def paired_grid(results: Results) -> Grid:
+    """Differences between rows, in points."""
+    notes = methods(results)
+    lines = tuple(
+        (
+            pair.a,
+            pair.b,
+            metric(pair.metric),
+            _difference(pair.value, pair.low, pair.high),
+            f"{100 * pair.smallest_resolvable:.2f}",
+            _note(notes, pair.method),
+        )
+        for pair in results.paired
+    )
+    columns = ("A", "B", "On", "A − B, points", "Smallest resolvable, points", "Method")
+    return Grid("Paired differences between rows", columns, lines)
+
+
+def claims_grid(results: Results) -> Grid:
+    """The paper's claims, what was measured, and the verdict."""
+    measured = {(p.a, p.b, p.metric): _difference(p.value, p.low, p.high) for p in results.paired}
+    lines = tuple(
+        (
+            claim.claim,
+            claim.a,
+            claim.b,
+            metric(claim.metric),
+            measured.get((claim.a, claim.b, claim.metric), ABSENT),
+            claim.verdict,
+        )
+        for claim in results.claims
+    )
+    return Grid("Claims of the paper", ("Claim", "A", "B", "On", "A − B, points", "Verdict"), lines)
+
+
+def training_grid(results: Results) -> Grid:
+    """The generators' runs: how long, from what, and where the losses ended."""
+    headings = {
+        "size": "Size",
+        "parameters": "Parameters",
+        "start": "Start",
+        "loss_weights": "Loss",
+        "image_steps": "Image-steps",
+        "final": "Final losses",
+    }
+    return _free_grid("Training of the generators", "Generator", "name", headings, results.training)
+
+
+def lineage_grid(results: Results) -> Grid:
+    """The stages and the digests that name them."""
+    headings = {"verb": "Verb", "inputs": "Inputs", "digest": "Digest"}
+    entries = [
+        entry | ({"digest": str(entry["digest"])[:16]} if entry.get("digest") else {}) for entry in results.lineage
+    ]
+    return _free_grid("Where everything came from", "Stage", "stage", headings, entries)
+
+
+def hardware_grid(results: Results) -> Grid:
+    """The machine and the versions."""
+    lines = tuple((str(key).replace("_", " "), words(value)) for key, value in results.hardware.items())
+    return Grid("What it was run on", ("Part", "Value"), lines)
+
+
+def _free_grid(
+    caption: str, first: str, key: str, headings: Mapping[str, str], entries: Iterable[Mapping[str, Any]]
+) -> Grid:
+    """Entries without a schema: the columns that are known, minus those that no entry fills."""
+    lines = tuple(
+        (str(entry.get(key, ABSENT)), *(words(entry[name]) if entry.get(name) else ABSENT for name in headings))
+        for entry in entries
+    )
+    return _without_empty(Grid(caption, (first, *headings.values()), lines))
+
+
+def _without_empty(grid: Grid) -> Grid:
+    """The grid without columns in which nothing stands."""
+    kept = [i for i in range(len(grid.columns)) if i == 0 or any(row[i] not in ("", ABSENT) for row in grid.rows)]
+    columns = tuple(grid.columns[i] for i in kept)
+    return Grid(grid.caption, columns, tuple(tuple(row[i] for i in kept) for row in grid.rows))
+
+
+def _cited(row: RowResult, name: str) -> str:
+    return printed(row.paper[name]) if name in row.paper else ABSENT
+
+
+def _difference(value: float, low: float, high: float) -> str:
+    return f"{points(value)} [{points(low)}, {points(high)}]"
+
+
+def _note(notes: tuple[str, ...], method: str) -> str:
+    return f"({notes.index(method) + 1})"

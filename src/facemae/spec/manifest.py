@@ -1,0 +1,110 @@
+"""What a finished directory says of itself: `manifest.json`, and the digest that names it.
+
+A directory that holds a manifest is complete: the manifest is written last.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from facemae.errors import StageError
+
+CONTRACT = 1
+"""Raised whenever the same spec and parents would give other bytes than before."""
+
+FILE = "manifest.json"
+
+Kind = Literal[
+    "original", "masked", "reconstructed", "baseline", "model", "recogniser", "embeddings", "verification", "audit"
+]
+FACE_KINDS: tuple[Kind, ...] = ("original", "masked", "reconstructed", "baseline")
+
+
+class Frozen(BaseModel):
+    """Base of everything that is hashed, compared or published: immutable, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=True)
+
+
+class Manifest(Frozen):
+    """What one stage made, from what, and how.
+
+    ``digest`` = sha256(stage, contract version, canonical spec, parents' digests), except for a masked set, whose
+    digest is the hash of its own bytes so that nothing of the originals can be confirmed by guessing.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    stage: str
+    kind: Kind
+    digest: str
+    contract: int = CONTRACT
+    spec: dict[str, Any]
+    parents: dict[str, str]
+    facts: dict[str, Any]
+    facemae: str
+
+
+def canonical(value: object) -> bytes:
+    """One spelling per value: JSON with sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest_of(stage: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """digest = sha256(canonical [stage, contract version, spec, parents]), 64 hexadecimal digits."""
+    return hashlib.sha256(canonical([stage, CONTRACT, dict(spec), dict(parents)])).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_path(path: Path) -> str:
+    """sha256 of a file, or of a folder's (relative name, file hash) pairs in sorted order."""
+    if path.is_file():
+        return hash_file(path)
+    lines = sorted((str(file.relative_to(path)), hash_file(file)) for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256(canonical(lines)).hexdigest()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write one JSON file so that it is either whole or absent: sibling file, fsync, rename."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """The last file a stage writes."""
+    write_json(directory / FILE, manifest.model_dump(by_alias=True))
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a finished directory.
+
+    Raises:
+        StageError: the directory has none (it is unfinished, or nothing of ours), or the file is not a manifest.
+    """
+    path = directory / FILE
+    try:
+        return Manifest.model_validate_json(path.read_bytes(), strict=True)
+    except FileNotFoundError:
+        raise StageError(
+            f"{directory} is not a finished facemae directory",
+            got=f"no {FILE}",
+            remedy="name the OUT of an earlier verb, or run `facemae import` on a folder of photos first",
+        ) from None
+    except (ValidationError, ValueError) as error:
+        raise StageError(
+            f"{path} is not a manifest", got=str(error).splitlines()[0], remedy="run the verb again"
+        ) from None

@@ -1,0 +1,325 @@
+"""WHAT is asked of each verb, as one TOML file with a section a verb.
+
+The defaults are the paper's setting wherever it states one (section 4.2, appendix A.1) and our reading of it where it
+does not. A section holds only what changes the result: devices, workers and paths of inputs are given on the command
+line. `docs/recipes.md` lists every key.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from facemae.errors import RecipeError
+from facemae.spec.manifest import Frozen
+
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Precision = Literal["auto", "fp32", "bf16"]
+SplitName = Literal["P1", "P2", "P3", "D-in", "D-out"]
+Normalize = Literal["insightface", "imagenet"]
+
+T = TypeVar("T", bound=Frozen)
+
+
+class SyntheticSpec(Frozen):
+    """Procedural people number ``first`` … ``first + identities - 1`` with ``photos`` pictures each."""
+
+    identities: Positive = 200
+    photos: Positive = 20
+    first: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+
+
+class ImportSpec(Frozen):
+    """`import`: photos to a FaceSet of originals. ``size`` resizes or aligns to that many pixels (112 for synthetic)."""
+
+    layout: Literal["auto", "folders", "flat", "cfp", "agedb"] = "auto"
+    size: Positive | None = None
+    split: SplitName | None = None
+    limit: Share = 0.01
+    synthetic: SyntheticSpec = SyntheticSpec()
+
+
+class ExportSpec(Frozen):
+    """`export`: a FaceSet to something other tools read."""
+
+    format: Literal["folder", "webdataset"] = "folder"
+
+
+class MaskSpec(Frozen):
+    """`mask`: what leaves the house.
+
+    ``method`` "cells" keeps a random share 1 - ``ratio`` of the cells (``cell`` pixels of the native image; 8 at 112 is
+    the paper's 16 at 224). "blur" makes the classic baseline instead: a Gaussian of ``sigma`` pixels.
+    """
+
+    method: Literal["cells", "blur"] = "cells"
+    ratio: Ratio = 0.75
+    cell: Positive = 8
+    sigma: Annotated[float, Field(gt=0)] | None = None
+    seed: int | None = None
+
+
+class Loss(Frozen):
+    """total = pixel * MSE + instance * IM + relation * RM (Eq. 2); beta = relation / instance."""
+
+    pixel: Weight = 0.0
+    instance: Weight = 1.0
+    relation: Weight = 1.0
+    pixel_on: Literal["all", "masked"] = "all"
+    relation_scope: Literal["global", "local"] = "global"
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> "Loss":
+        if self.pixel == self.instance == self.relation == 0:
+            raise ValueError("all three loss weights are 0; give at least one of pixel, instance, relation")
+        return self
+
+    @property
+    def uses_phi(self) -> bool:
+        """Whether the feature network is needed at all."""
+        return self.instance > 0 or self.relation > 0
+
+
+class PretrainSpec(Frozen):
+    """`pretrain`: the paper's training stage. Learning rate = base_lr * batch / 256 (batch over all ranks)."""
+
+    size: Literal["tiny", "small", "base", "large", "huge"] = "base"
+    image_size: Positive = 224
+    patch_size: Positive = 16
+    ratio: Ratio = 0.75
+    loss: Loss = Loss()
+    normalize: Normalize = "insightface"
+    epochs: Positive | None = None
+    image_steps: Positive | None = None
+    warmup: Share = 0.2
+    batch: Positive = 256
+    base_lr: Annotated[float, Field(gt=0)] = 1.5e-4
+    weight_decay: Weight = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: Annotated[float, Field(gt=0)] | None = None
+    flip: bool = True
+    precision: Precision = "auto"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "PretrainSpec":
+        if self.epochs is not None and self.image_steps is not None:
+            raise ValueError("epochs and image_steps both given; give one of them")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        return self
+
+
+class ReconstructSpec(Frozen):
+    """`reconstruct`: prediction released as it is, or with the true visible patches pasted back."""
+
+    paste_visible: bool = False
+    format: Literal["png", "jpeg"] = "png"
+    precision: Precision = "auto"
+
+
+class Margin(Frozen):
+    """The additive margin of the classifier head."""
+
+    kind: Literal["arcface", "cosface"] = "arcface"
+    margin: Annotated[float, Field(ge=0)] = 0.5
+    scale: Annotated[float, Field(gt=0)] = 64.0
+    gradient: Literal["exact", "straight_through"] = "exact"
+
+
+class RecognizeSpec(Frozen):
+    """`recognize`: appendix A.1 by iterations: decay at 20/28/32 of 34 epochs, one epoch of warm-up.
+
+    Learning rate = lr * batch / 512, as in the InsightFace code of the paper's time.
+    """
+
+    backbone: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mbf", "mbf2"] = "iresnet50"
+    width: Positive = 64
+    input_size: Positive = 112
+    embedding: Positive = 512
+    margin: Margin = Margin()
+    iterations: Positive = 32572
+    batch: Positive = 512
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Share = 0.9
+    weight_decay: Weight = 5e-4
+    warmup: Share = 1 / 34
+    decay: tuple[Share, ...] = (20 / 34, 28 / 34, 32 / 34)
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    flip: bool = True
+    precision: Precision = "auto"
+    seed: int = 0
+
+
+class EmbedSpec(Frozen):
+    """`embed`: raw vectors of every image and of its mirror image."""
+
+    normalize: Normalize = "insightface"
+    precision: Precision = "fp32"
+
+
+class VerifySpec(Frozen):
+    """`verify`: ten folds, flip-sum, as InsightFace does it; intervals by bootstrap over people."""
+
+    normalize: Normalize = "insightface"
+    far: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-1, 1e-2, 1e-3)
+    replicates: Positive = 1000
+    precision: Precision = "fp32"
+    seed: int = 0
+
+
+class AuditSpec(Frozen):
+    """`audit`: closed-set retrieval (Eq. 3) with chance, control and curves over the number of identities."""
+
+    normalize: Normalize = "insightface"
+    k: tuple[Positive, ...] = (1, 2, 3, 4)
+    identities: tuple[Positive, ...] = ()
+    draws: Annotated[int, Field(ge=20)] = 20
+    same_photo: Literal["exclude", "include", "both"] = "both"
+    replicates: Positive = 1000
+    seed: int = 0
+
+
+class Recipe(Frozen):
+    """One section a verb; a section that is left out keeps its defaults."""
+
+    imports: ImportSpec = Field(default=ImportSpec(), alias="import")
+    export: ExportSpec = ExportSpec()
+    mask: MaskSpec = MaskSpec()
+    pretrain: PretrainSpec = PretrainSpec()
+    reconstruct: ReconstructSpec = ReconstructSpec()
+    recognize: RecognizeSpec = RecognizeSpec()
+    embed: EmbedSpec = EmbedSpec()
+    verify: VerifySpec = VerifySpec()
+    audit: AuditSpec = AuditSpec()
+
+
+SECTIONS: dict[str, type[Frozen]] = {
+    field.alias or name: field.annotation  # type: ignore[misc]
+    for name, field in Recipe.model_fields.items()
+}
+
+
+def read_toml(source: Path | str) -> dict[str, Any]:
+    """A recipe or table as plain data, its `extends` resolved (one level); a bare name means one of the package's.
+
+    Raises:
+        RecipeError: no such file, not TOML, or `extends` in the extended file.
+    """
+    content, origin = _read(source)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    sibling = Path(source).parent / str(parent)
+    base, base_origin = _read(sibling if sibling.is_file() else str(parent))
+    if "extends" in base:
+        raise RecipeError(f"{origin} extends {base_origin}", got="a file that extends another", needed="one level")
+    return merge(base, content)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` wins key by key; sections are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`key.sub=value` texts to nested data; values are read as TOML, and as text where that fails.
+
+    Raises:
+        RecipeError: a text without "=".
+    """
+    nested: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise RecipeError("--set", got=repr(text), needed="key=value, such as ratio=0.75 or loss.pixel=1")
+        leaf: dict[str, Any] = {key.split(".")[-1]: _value(value)}
+        for part in reversed(key.split(".")[:-1]):
+            leaf = {part: leaf}
+        nested = merge(nested, leaf)
+    return nested
+
+
+def build(model: type[T], data: Mapping[str, Any], origin: str) -> T:
+    """Validate ``data`` as a whole.
+
+    Raises:
+        RecipeError: every mistake at once, each naming the key, what it got and what it needs.
+    """
+    try:
+        return model.model_validate(_tuples(data))
+    except ValidationError as error:
+        raise RecipeError(f"{origin}: " + "; ".join(_mistake(item) for item in error.errors())) from None
+
+
+def section_spec(section: str, model: type[T], recipe: str | None, settings: Sequence[str]) -> T:
+    """The spec of one verb: its section of the recipe, then `--set key=value` relative to that section."""
+    data: Mapping[str, Any] = {}
+    if recipe is not None:
+        content = read_toml(recipe)
+        known = {name: value for name, value in content.items() if name in SECTIONS}
+        build(Recipe, known, recipe)
+        data = known.get(section, {})
+    return build(model, merge(data, parse_settings(settings)), f"settings of {section}")
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes inside the package."""
+    return sorted(
+        item.name[:-5] for item in resources.files("facemae.recipes").iterdir() if item.name.endswith(".toml")
+    )
+
+
+def _read(source: Path | str) -> tuple[dict[str, Any], str]:
+    path = Path(source)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"no recipe file {path}", remedy=f"or one of the package's: {', '.join(recipe_names())}")
+        text = path.read_text(encoding="utf-8")
+    elif str(source) in recipe_names():
+        text = (resources.files("facemae.recipes") / f"{source}.toml").read_text(encoding="utf-8")
+    else:
+        raise RecipeError(
+            "no such recipe", got=repr(str(source)), needed=f"a .toml file or {', '.join(recipe_names())}"
+        )
+    try:
+        return tomllib.loads(text), str(source)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source} is not TOML", got=str(error)) from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _tuples(value: Any) -> Any:
+    """TOML has arrays only; our frozen models hold tuples."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _mistake(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    message = item["msg"].removeprefix("Value error, ")
+    got = item.get("input")
+    shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
+    return f"{key}: {message[:1].lower() + message[1:]}{shown}"

@@ -1,0 +1,137 @@
+"""A table of the paper, or one's own, as data: the stages it rests on, its rows, its claims."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from facemae.spec.manifest import Frozen
+from facemae.spec.recipe import SECTIONS
+
+Verb = Literal["import", "mask", "pretrain", "reconstruct", "recognize"]
+
+
+class StageCall(Frozen):
+    """One directory to be made.
+
+    Inputs are names of other stages, ``data:FILE`` for a file in the data folder, or (import) the word ``synthetic``.
+    A name may go on with a path inside that stage's directory; ``NAME.private`` is a masked set's private folder.
+    """
+
+    verb: Verb
+    inputs: tuple[str, ...]
+    settings: dict[str, Any] = {}
+    phi: str | None = None
+    init: str | None = None
+    like: str | None = None
+    landmarks: str | None = None
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> "StageCall":
+        SECTIONS[self.verb].model_validate(self.settings)
+        return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Everything this stage reads, as written."""
+        return tuple(name for name in (*self.inputs, self.phi, self.init, self.like, self.landmarks) if name)
+
+
+class Protocol(Frozen):
+    """A verification benchmark: a set and its pair list."""
+
+    name: str
+    faces: str
+    pairs: str
+
+
+class Row(Frozen):
+    """One row: the set its recognisers are trained on, which is the set that is released and audited.
+
+    ``linkage`` is missing only for the originals themselves. ``imitation``: the same process with other masks.
+    """
+
+    label: str
+    train: str
+    weights: str = ""
+    linkage: str | None = None
+    imitation: str | None = None
+    imitation_linkage: str | None = None
+    paper: dict[str, float] = {}
+
+
+class Claim(Frozen):
+    """Row ``a`` is claimed greater than row ``b`` (or equal within half a point) on ``metric``.
+
+    Metrics: the name of a protocol, or ``leakage:JUDGE:K`` ("Org. to released"; "Org. to Org." for an unlinked row).
+    """
+
+    claim: str
+    a: str
+    b: str
+    metric: str
+    kind: Literal["greater", "no_effect"] = "greater"
+
+
+class Judge(Frozen):
+    """A network that judges leakage; ``loss_network`` marks phi, which the generator was trained against."""
+
+    name: str
+    source: str
+    loss_network: bool = False
+
+
+class Picture(Frozen):
+    """One column of the picture grid; every set shows the same photos, found through ``linkage``."""
+
+    label: str
+    faces: str
+    linkage: str | None = None
+
+
+class Table(Frozen):
+    """Everything `reproduce` needs; ``original`` is the set that the rows protect."""
+
+    title: str
+    note: str = ""
+    data: str = ""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    original: str
+    nonmembers: str | None = None
+    recognize: dict[str, Any] = {}
+    verify: dict[str, Any] = {}
+    audit: dict[str, Any] = {}
+    protocols: tuple[Protocol, ...]
+    judges: tuple[Judge, ...] = ()
+    rows: tuple[Row, ...] = Field(min_length=1)
+    claims: tuple[Claim, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    stages: dict[str, StageCall]
+
+    @model_validator(mode="after")
+    def _all_named(self) -> "Table":
+        for section in ("recognize", "verify", "audit"):
+            SECTIONS[section].model_validate(getattr(self, section))
+        used = [name for call in self.stages.values() for name in call.needs()]
+        used += [self.original, *filter(None, [self.nonmembers])]
+        used += [name for protocol in self.protocols for name in (protocol.faces, protocol.pairs)]
+        used += [judge.source for judge in self.judges]
+        for row in self.rows:
+            used += filter(None, [row.train, row.linkage, row.imitation, row.imitation_linkage])
+        for picture in self.pictures:
+            used += filter(None, [picture.faces, picture.linkage])
+        unknown = sorted({name for name in used if not self.knows(name)})
+        if unknown:
+            raise ValueError(f"no stage is called {', '.join(unknown)}; stages are {', '.join(sorted(self.stages))}")
+        labels = {row.label for row in self.rows}
+        for claim in self.claims:
+            if not {claim.a, claim.b} <= labels:
+                raise ValueError(f"claim {claim.claim!r} compares rows that the table does not have")
+        return self
+
+    def knows(self, name: str) -> bool:
+        """Whether ``name`` is a file of the data folder, the word ``synthetic``, or leads to a stage."""
+        return name.startswith("data:") or name == "synthetic" or stage_name(name) in self.stages
+
+
+def stage_name(name: str) -> str:
+    """The stage that a reference leads to: ``people/pairs/lfw.csv`` and ``people.private`` lead to ``people``."""
+    return name.split("/")[0].removesuffix(".private")

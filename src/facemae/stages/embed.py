@@ -1,0 +1,60 @@
+"""`embed`: raw vectors of a set under one embedder, kept so that they are computed once."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facemae.faces.faceset import FaceSet
+from facemae.nn.embedder import CONFIG, Embedder, load_embedder
+from facemae.spec.execution import Execution
+from facemae.spec.manifest import digest_of
+from facemae.spec.recipe import EmbedSpec
+from facemae.stages.inputs import source_digest
+from facemae.stages.stage import open_stage
+from facemae.train.embed import embed_faces
+from facemae.train.precision import resolve
+from facemae.train.world import join
+
+VECTORS = "embeddings.npy"
+
+
+def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Execution) -> Path:
+    """Write `embeddings.npy` (float32, n x 2 x d: each image and its mirror image, not normalised) to ``out``."""
+    photos = FaceSet.open(faces)
+    parents = {"embedder": source_digest(Path(embedder)), "faces": photos.digest}
+    device = join(execution.device).device
+    settings = _settings(embedder, spec) | {"precision": resolve(spec.precision, device)}
+    with open_stage("embed", out, spec=settings, parents=parents, resumable=True) as stage:
+        if not stage.finished:
+            net = open_embedder(embedder, spec.normalize)
+            vectors = embed_faces(
+                net, photos, stage.directory / VECTORS, precision=spec.precision, device=device, execution=execution
+            )
+            facts = {"records": len(vectors), "dimension": int(vectors.shape[2])}
+            stage.publish("embeddings", facts)
+    return Path(out)
+
+
+def vectors_of(embedder: Path, faces: Path, spec: EmbedSpec, execution: Execution, cache: Path) -> np.ndarray:
+    """The vectors of a set, from ``cache`` where an earlier stage left them there."""
+    parents = {"embedder": source_digest(Path(embedder)), "faces": FaceSet.open(faces).digest}
+    name = digest_of("embed-cache", _settings(embedder, spec), parents)[:16]
+    return load_vectors(embed(embedder, faces, cache / name, spec, execution))
+
+
+def load_vectors(directory: Path) -> np.ndarray:
+    """What `embed` wrote, memory-mapped."""
+    return np.load(Path(directory) / VECTORS, mmap_mode="r")
+
+
+def open_embedder(path: Path, normalize: str) -> Embedder:
+    """The network at ``path``; our own recognisers carry their normalisation with them, others take ``normalize``."""
+    return load_embedder(path, normalize=None if _own(path) else normalize)
+
+
+def _own(path: Path) -> bool:
+    return (Path(path) / CONFIG).exists()
+
+
+def _settings(embedder: Path, spec: EmbedSpec) -> dict[str, str | None]:
+    return {"normalize": None if _own(embedder) else spec.normalize, "precision": spec.precision}

@@ -1,0 +1,70 @@
+"""Which original each released record was made from; only the owner, and the auditor they trust, know."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from facemae.errors import DataError
+from facemae.faces.faceset import FaceSet
+from facemae.faces.record import People, key_of
+
+_OURS = ("released_key", "original_key")
+_FOREIGN = ("original_path", "released_path")
+
+
+def read_linkage(path: Path, original: FaceSet, released: FaceSet) -> np.ndarray:
+    """int64: record number in ``original`` of every record of ``released``.
+
+    ``path``: the `OUT.private` folder that `mask` kept (or its `map.csv`), or, for another tool's release, a CSV with
+    the columns ``original_path,released_path``, relative to the two imported folders.
+
+    Raises:
+        DataError: no such file, other columns, or records that one side does not hold or the list leaves out.
+    """
+    path = path / "map.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(
+            f"no linkage at {path}",
+            needed="the .private folder beside the masked set, or a CSV original_path,released_path",
+        )
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        columns = tuple(rows.fieldnames or ())
+        listed = list(rows)
+    if set(_OURS) <= set(columns):
+        original_names = {key_of(i): i for i in range(len(original))}
+        released_names = {key_of(i): i for i in range(len(released))}
+        pairs = [(row["original_key"], row["released_key"]) for row in listed]
+    elif set(_FOREIGN) <= set(columns):
+        original_names, released_names = _files(original), _files(released)
+        pairs = [(row["original_path"], row["released_path"]) for row in listed]
+    else:
+        raise DataError(
+            f"{path} is not a linkage file", got=f"columns {', '.join(columns)}", needed=", ".join(_FOREIGN)
+        )
+    return _resolve(pairs, original_names, released_names, path)
+
+
+def _resolve(
+    pairs: list[tuple[str, str]], originals: dict[str, int], released: dict[str, int], path: Path
+) -> np.ndarray:
+    linked = np.full(len(released), -1, np.int64)
+    unknown = [
+        name for pair in pairs for name, known in zip(pair, (originals, released), strict=True) if name not in known
+    ]
+    if unknown:
+        raise DataError(f"{path} names photos that the sets do not hold", got=f"{len(unknown)}, first {unknown[0]!r}")
+    for original_name, released_name in pairs:
+        linked[released[released_name]] = originals[original_name]
+    missing = int((linked < 0).sum())
+    if missing:
+        raise DataError(f"{path} leaves out released photos", got=f"{missing} of {len(linked)}", needed="all of them")
+    return linked
+
+
+def _files(faces: FaceSet) -> dict[str, int]:
+    people: People | None = faces.people
+    if people is None:
+        raise DataError(f"{faces.directory} has no file names", needed="a set made by `facemae import`")
+    return {name: i for i, name in enumerate(people.files)}

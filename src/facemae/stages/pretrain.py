@@ -1,0 +1,131 @@
+"""`pretrain`: the paper's training stage, on people other than those who are to be protected."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from facemae.errors import RecipeError, StageError
+from facemae.faces.faceset import FaceSet
+from facemae.nn.embedder import Embedder
+from facemae.nn.keymaps import check_state, load_state
+from facemae.nn.mae import FaceMAE, build_mae
+from facemae.spec.execution import Execution
+from facemae.spec.manifest import read_manifest
+from facemae.spec.recipe import EmbedSpec, PretrainSpec
+from facemae.stages.embed import open_embedder, vectors_of
+from facemae.stages.inputs import source_digest
+from facemae.stages.stage import open_stage
+from facemae.train.checkpoint import drop_checkpoint, write_bytes
+from facemae.train.precision import resolve
+from facemae.train.pretrain import pretrain as train
+from facemae.train.world import join, wait_for_all
+
+WEIGHTS, GEOMETRY = "model.safetensors", "model.json"
+
+
+def pretrain(
+    faces: Path,
+    out: Path,
+    spec: PretrainSpec,
+    execution: Execution,
+    *,
+    phi: Path | None = None,
+    init: Path | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Train a FaceMAE on ``faces`` and write it to ``out``.
+
+    ``phi``: the feature network of the loss, needed unless only the pixel weight is above 0. ``init``: weights to start
+    from instead of random ones (a model directory or a facebookresearch/mae file). ``cache``: where the
+    vectors of the real photos under ``phi`` are looked for and left, so that several runs compute them once.
+
+    Raises:
+        RecipeError: phi is missing.
+        NonFiniteLoss: the last good checkpoint stays and the same command goes on from it.
+    """
+    photos = FaceSet.open(faces, kind="original")
+    if spec.loss.uses_phi and phi is None:
+        raise RecipeError(
+            "--phi",
+            got="nothing",
+            needed="a feature network, because loss.instance or loss.relation is above 0",
+            remedy="or set loss.instance=0, loss.relation=0 and loss.pixel=1 for a plain MAE",
+        )
+    parents = {"faces": photos.digest}
+    if spec.loss.uses_phi and phi is not None:
+        parents["phi"] = source_digest(Path(phi))
+    if init is not None:
+        parents["init"] = source_digest(Path(init))
+    world = join(execution.device)
+    settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
+    with open_stage("pretrain", out, spec=settings, parents=parents, resumable=True) as stage:
+        if not stage.finished:
+            torch.manual_seed(spec.seed)
+            model = build_mae(spec.size, image_size=spec.image_size, patch_size=spec.patch_size)
+            if init is not None:
+                _start_from(model, Path(init))
+            net, vectors = _phi(spec, phi, faces, cache or stage.directory / "vectors", execution)
+            facts = train(
+                model,
+                photos,
+                spec,
+                phi=net,
+                features=vectors,
+                directory=stage.directory,
+                world=world,
+                execution=execution,
+            )
+            if world.main:
+                save_model(stage.directory, model)
+                drop_checkpoint(stage.directory)
+                stage.publish("model", facts | {"native": list(photos.size), "parameters": _count(model)})
+            wait_for_all(world)
+    return Path(out)
+
+
+def save_model(directory: Path, model: FaceMAE) -> None:
+    """`model.safetensors` under facebookresearch/mae's key names and `model.json`, the geometry."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(directory / WEIGHTS, safetensors.torch.save(state))
+    (directory / GEOMETRY).write_text(json.dumps(model.size._asdict()) + "\n")
+
+
+def load_model(directory: Path) -> FaceMAE:
+    """The model that `pretrain` wrote.
+
+    Raises:
+        StageError: ``directory`` is not the output of `pretrain`.
+        WrongKeys, WrongShapes: its weights are not those of its geometry.
+    """
+    manifest = read_manifest(Path(directory))
+    if manifest.kind != "model":
+        raise StageError(f"{directory} is not a model", got=manifest.kind, needed="the OUT of `facemae pretrain`")
+    model = FaceMAE(**json.loads((Path(directory) / GEOMETRY).read_text()))
+    state = load_state(Path(directory) / WEIGHTS)
+    check_state(model, state, Path(directory) / WEIGHTS)
+    model.load_state_dict(state)
+    return model
+
+
+def _start_from(model: FaceMAE, init: Path) -> None:
+    source = init / WEIGHTS if init.is_dir() else init
+    state = load_state(source)
+    check_state(model, state, source)
+    model.load_state_dict(state)
+
+
+def _phi(
+    spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, execution: Execution
+) -> tuple[Embedder | None, np.ndarray | None]:
+    """The feature network and its vectors of the real photos; they need no second look at any photo, ever."""
+    if not spec.loss.uses_phi or phi is None:
+        return None, None
+    wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
+    return open_embedder(phi, spec.normalize), vectors_of(phi, faces, wanted, execution, cache)
+
+
+def _count(model: FaceMAE) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

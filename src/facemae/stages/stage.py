@@ -1,0 +1,117 @@
+"""The one way a directory comes into being: a partial sibling, the manifest last, then one rename."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facemae import __version__
+from facemae.errors import DiskFull, OutputExists, StageError
+from facemae.spec.manifest import Kind, Manifest, digest_of, read_manifest, write_manifest
+
+
+@dataclass
+class Stage:
+    """A stage at work: ``directory`` is where it writes; `publish` makes it OUT.
+
+    ``digest`` names the request. A stage that is interrupted finds its partial directory again by that digest.
+    """
+
+    name: str
+    out: Path
+    spec: dict[str, Any]
+    parents: dict[str, str]
+    digest: str
+    directory: Path
+    finished: bool = field(default=False)
+
+    def publish(self, kind: Kind, facts: Mapping[str, Any], *, digest: str | None = None) -> None:
+        """Write the manifest and give the directory its name; ``digest`` replaces the request's for masked sets."""
+        masked = digest is not None
+        manifest = Manifest(
+            stage=self.name,
+            kind=kind,
+            digest=digest or self.digest,
+            spec=self.spec,
+            parents={} if masked else self.parents,
+            facts=dict(facts),
+            facemae=__version__,
+        )
+        write_manifest(self.directory, manifest)
+        _sync(self.directory)
+        self.directory.rename(self.out)
+        _sync(self.out.parent)
+        self.finished = True
+
+
+@contextmanager
+def open_stage(
+    name: str,
+    out: Path,
+    *,
+    spec: Mapping[str, Any],
+    parents: Mapping[str, str],
+    resumable: bool = False,
+    existing: str | None = None,
+) -> Iterator[Stage]:
+    """Open OUT for writing; where it holds this very result already, the stage comes back ``finished``.
+
+    ``existing`` is the digest that a finished OUT must show to count as this result (the request's own by default).
+    A stage that is not resumable starts from an empty directory each time.
+
+    Raises:
+        OutputExists: OUT holds something else.
+        DiskFull: no space is left; the partial directory of a resumable stage stays for the next try.
+    """
+    digest = digest_of(name, spec, parents)
+    out = Path(os.path.abspath(out))
+    partial = out.parent / f".{out.name}.{digest[:12]}.partial"
+    stage = Stage(name, out, dict(spec), dict(parents), digest, partial)
+    if out.exists():
+        _demand_same(out, existing or digest)
+        stage.finished, stage.directory = True, out
+        yield stage
+        return
+    try:
+        if partial.exists() and not resumable:
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True, exist_ok=True)
+        yield stage
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"no space left while writing {out}",
+                remedy="free some space and run the same command again; everything finished before is untouched",
+            ) from None
+        raise
+    finally:
+        if not stage.finished and not resumable:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _demand_same(out: Path, digest: str) -> None:
+    try:
+        found = read_manifest(out).digest
+    except StageError:
+        raise OutputExists(
+            f"{out} exists and is not a finished facemae directory", remedy="name another OUT or remove it"
+        ) from None
+    if found != digest:
+        raise OutputExists(
+            f"{out} holds another result",
+            got=f"digest {found[:12]}",
+            needed=digest[:12],
+            remedy="name another OUT, or remove it to make it again with these settings",
+        )
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""`verify`: how well a recogniser tells people apart, by the ten-fold protocol of the public benchmarks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemae.faces.faceset import FaceSet
+from facemae.faces.pairs import Pairs, read_pairs
+from facemae.measure import Verification, flip_sum, ten_fold, xnorm
+from facemae.spec.execution import Execution
+from facemae.spec.manifest import write_json
+from facemae.spec.recipe import EmbedSpec, VerifySpec
+from facemae.stages.embed import vectors_of
+from facemae.stages.inputs import source_digest
+from facemae.stages.stage import open_stage
+
+RESULT, REPLICATES = "verification.json", "replicates.npy"
+
+
+def verify(
+    embedder: Path, faces: Path, pairs: Path, out: Path, spec: VerifySpec, execution: Execution, *, cache: Path
+) -> dict[str, Any]:
+    """Write `verification.json` and the bootstrap replicates of the accuracy to ``out``; returns the former.
+
+    ``pairs``: a list that `facemae.faces.pairs.read_pairs` understands. Vectors are kept in ``cache``.
+
+    Raises:
+        MissingPairs: the list names photos that the set does not hold.
+    """
+    photos = FaceSet.open(faces)
+    listed = read_pairs(Path(pairs), photos.people)
+    parents = {
+        "embedder": source_digest(Path(embedder)),
+        "faces": photos.digest,
+        "pairs": source_digest(Path(pairs)),
+    }
+    with open_stage("verify", out, spec=spec.model_dump(), parents=parents) as stage:
+        if not stage.finished:
+            wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
+            vectors = np.asarray(vectors_of(embedder, faces, wanted, execution, cache))
+            result = ten_folds(vectors, listed, photos.identities.astype(np.int64), spec)
+            content = result.to_dict() | {"xnorm": xnorm(vectors[:, 0], vectors[:, 1])}
+            write_json(stage.directory / RESULT, content)
+            np.save(stage.directory / REPLICATES, result.replicates)
+            stage.publish("verification", {"pairs": result.pairs, "accuracy": result.accuracy.value})
+    return read_result(out)
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """What `verify` wrote."""
+    import json
+
+    return json.loads((Path(directory) / RESULT).read_bytes())
+
+
+def ten_folds(vectors: np.ndarray, pairs: Pairs, people: np.ndarray, spec: VerifySpec) -> Verification:
+    """The protocol on raw vectors (n x 2 x d) of the set that ``pairs`` points into."""
+    unit = flip_sum(vectors[:, 0], vectors[:, 1])
+    # Folds are contiguous runs of the list; a list that carries fold numbers is brought into that order.
+    order = np.argsort(pairs.fold, kind="stable")
+    left, right = pairs.left[order], pairs.right[order]
+    return ten_fold(
+        unit[left],
+        unit[right],
+        pairs.same[order],
+        folds=int(pairs.fold.max()) + 1,
+        people_a=people[left],
+        people_b=people[right],
+        fars=spec.far,
+        replicates=spec.replicates,
+        seed=spec.seed,
+    )

@@ -1,0 +1,160 @@
+"""Equation 3 by hand, by double loops, and against the hypergeometric distribution."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import hypergeom
+
+from facemae.errors import DataError
+from facemae.measure import chance, leakage, max_statistic
+
+
+def angle(*degrees: float) -> np.ndarray:
+    radians = np.deg2rad(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+
+
+def people(count: int, photos: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two independent photos of the same moments: probes, gallery and their common labels."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(count), photos)
+    centre = random.normal(size=(count, 24))
+    rows = [centre[labels] + noise * random.normal(size=(len(labels), 24)) for _ in range(2)]
+    probes, gallery = ((row / np.linalg.norm(row, axis=1, keepdims=True)).astype(np.float32) for row in rows)
+    return probes, gallery, labels
+
+
+def test_four_images_by_hand() -> None:
+    # Gallery on a circle: a at 0° and 40°, b at 10° and 90°. Probe of a at 8°: nearest b (2°), then a (8°).
+    # Probe of b at 80°: nearest b (10°). Probe of b at 30°: a (10°), b (20°).
+    gallery, labels = angle(0, 10, 40, 90), np.array([5, 9, 5, 9])
+    found = leakage(angle(8, 80, 30), np.array([5, 9, 9]), gallery, labels, ks=(1, 2), seed=0, replicates=20)
+    first, second = found.at
+    assert (first.rate.hits, first.rate.trials, second.rate.hits) == (1, 3, 3)
+    # Two of four images are the person's: 1/2 blindly, and 1 − C(2,2)/C(4,2) = 5/6 with two tries.
+    assert first.chance == pytest.approx(1 / 2)
+    assert second.chance == pytest.approx(5 / 6)
+    assert (found.probes, found.unmated, first.identities) == (3, 0, 2)
+
+
+def test_own_photo_excluded_by_hand() -> None:
+    # Org → Org: every photo is a probe and may not find itself. c has one photo, so nothing can be found: no trial.
+    rows, labels = angle(0, 10, 50, 95, 52), np.array([1, 1, 2, 2, 3])
+    found = leakage(rows, labels, rows, labels, ks=(1, 2), exclude=np.arange(5), seed=0, replicates=20)
+    # 0° → 10° a hit, 10° → 0° a hit, 50° → 52° a miss then 10° a miss, 95° → 52° a miss then 50° a hit.
+    assert [point.rate.hits for point in found.at] == [2, 3]
+    assert (found.at[0].rate.trials, found.unmated) == (4, 1)
+    assert found.at[0].chance == pytest.approx(1 / 4)
+    assert found.at[1].chance == pytest.approx(1 / 2)
+
+
+@given(st.integers(1, 60), st.data())
+def test_chance_is_hypergeometric(images: int, data: st.DataObject) -> None:
+    own, k = data.draw(st.integers(0, images)), data.draw(st.integers(1, 5))
+    expected = 1 - hypergeom.pmf(0, images, own, min(k, images))
+    assert chance(np.array([images]), np.array([own]), k)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def by_loops(
+    probes: np.ndarray,
+    person: np.ndarray,
+    gallery: np.ndarray,
+    labels: np.ndarray,
+    k: int,
+    own: bool,
+    allowed: set[int],
+) -> tuple[int, int]:
+    """Hits and trials, one probe and one image at a time."""
+    hits = trials = 0
+    for i, who in enumerate(person.tolist()):
+        rivals = [j for j in range(len(gallery)) if labels[j] in allowed and not (own and i == j)]
+        if who not in allowed or all(labels[j] != who for j in rivals):
+            continue
+        score = {j: float((probes[i].astype(np.float64) * gallery[j].astype(np.float64)).sum()) for j in rivals}
+        nearest = sorted(rivals, key=lambda j: (-score[j], j))[:k]
+        hits, trials = hits + any(labels[j] == who for j in nearest), trials + 1
+    return hits, trials
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_leakage_and_curve_match_double_loops(own: bool) -> None:
+    probes, gallery, labels = people(9, 4, noise=1.6)
+    exclude = np.arange(36) if own else None
+    sizes = (2, 5, 9)
+    found = leakage(
+        probes, labels, gallery, labels, ks=(1, 3), identities=sizes, exclude=exclude, seed=3, replicates=20
+    )
+    everybody = set(range(9))
+    for point in found.at:
+        assert (point.rate.hits, point.rate.trials) == by_loops(
+            probes, labels, gallery, labels, point.k, own, everybody
+        )
+    random = np.random.default_rng([3, 0xD4A3])
+    draws = [random.permutation(9) for _ in range(20)]
+    for point in found.curve:
+        cells = [set(np.flatnonzero(draw < point.identities).tolist()) for draw in draws]
+        sums = [by_loops(probes, labels, gallery, labels, point.k, own, cell) for cell in cells]
+        rates = np.array([hits / trials for hits, trials in sums])
+        assert point.rate.value == pytest.approx(rates.mean(), abs=1e-12)
+        low, high = np.quantile(rates, [0.025, 0.975])
+        assert (point.rate.low, point.rate.high) == pytest.approx((min(low, rates.mean()), max(high, rates.mean())))
+        images = 4 * point.identities - own
+        assert point.chance == pytest.approx(float(chance(np.array([images]), np.array([4 - own]), point.k)[0]))
+    full = [point for point in found.curve if point.identities == 9]
+    assert [point.rate.value for point in full] == pytest.approx([point.rate.value for point in found.at])
+
+
+def test_control_sits_at_chance_and_the_attack_above() -> None:
+    probes, gallery, labels = people(40, 5, noise=1.0)
+    found = leakage(probes, labels, gallery, labels, seed=1, replicates=100)
+    assert found.at[0].control.value == pytest.approx(found.at[0].chance, abs=0.003)
+    for point in found.at:
+        assert point.control.value < point.chance + 0.003
+        assert point.control.low <= point.control.value <= point.control.high
+        assert point.rate.low > point.control.high
+        assert point.distinguishable
+    document = json.loads(json.dumps(found.to_dict()))
+    assert set(document["at"][0]) >= {"k", "identities", "value", "low", "high", "hits", "trials", "chance", "control"}
+
+
+def test_strangers_labels_are_rarely_distinguished() -> None:
+    told = 0
+    for seed in range(60):
+        probes, _, labels = people(25, 4, noise=1.0, seed=seed)
+        _, gallery, _ = people(25, 4, noise=1.0, seed=1000 + seed)
+        found = leakage(probes, labels, gallery, labels, seed=seed, replicates=20, permutations=99)
+        told += any(point.distinguishable for point in found.at)
+        if not found.at[0].distinguishable:
+            assert f"at most {found.at[0].rate.high:.2%}" in found.at[0].verdict
+    # A 5 % test over 60 rounds: more than 9 would have a probability below 0.3 %.
+    assert told <= 9
+
+
+def test_max_statistic_by_hand() -> None:
+    permuted = np.array([[0.0, 0.0], [0.2, 0.0], [0.0, 0.2], [0.2, 0.2]])
+    # Both columns: mean 0.1, deviation 0.1, maxima −1, 1, 1, 1.
+    assert max_statistic(np.array([0.2, 0.5]), permuted) == pytest.approx([4 / 5, 1 / 5])
+
+
+def test_same_seed_same_numbers() -> None:
+    probes, gallery, labels = people(12, 3, noise=1.5)
+    first, again = (leakage(probes, labels, gallery, labels, identities=(4, 12), seed=2, replicates=30) for _ in "ab")
+    assert first == again
+    assert np.array_equal(first.replicates, again.replicates)
+    other = leakage(probes, labels, gallery, labels, identities=(4, 12), seed=5, replicates=30)
+    assert other.curve != first.curve
+
+
+def test_mistakes_are_named() -> None:
+    probes, gallery, labels = people(4, 2, noise=1.0)
+    with pytest.raises(DataError, match="no probe has an image"):
+        leakage(probes, labels + 10, gallery, labels, seed=0)
+    with pytest.raises(DataError, match="another person"):
+        leakage(probes, labels, gallery, labels, exclude=(np.arange(8) + 2) % 8, seed=0)
+    with pytest.raises(DataError, match="numbers from 1 to 4"):
+        leakage(probes, labels, gallery, labels, identities=(2, 5), seed=0)
+    with pytest.raises(DataError, match="at least 20"):
+        leakage(probes, labels, gallery, labels, identities=(2,), draws=19, seed=0)
