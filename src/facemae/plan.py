@@ -3,6 +3,8 @@
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from facemae.spec.recipe import (
     ImportSpec,
     MaskSpec,
     PretrainSpec,
-    ReconstructSpec,
     RecognizeSpec,
+    ReconstructSpec,
     VerifySpec,
     build,
     merge,
@@ -38,6 +40,9 @@ from facemae.stages.recognize import recognize
 from facemae.stages.reconstruct import reconstruct
 from facemae.stages.tabulate import Made, tabulate, training_of
 from facemae.stages.verify import verify
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""Small networks trained on synthetic people; each directory says in its manifest how."""
 
 SHOWN = 8
 """Faces in the picture grid."""
@@ -61,9 +66,11 @@ class Plan:
     execution: Execution
 
     def path(self, name: str) -> Path:
-        """Where a reference of the table leads: a data file, a stage's directory, or a path inside it."""
+        """Where a reference leads: a data file, weights of the package, a stage's directory, or a path inside it."""
         if name.startswith("data:"):
             return self.data / name.removeprefix("data:")
+        if name.startswith("package:"):
+            return WEIGHTS / name.removeprefix("package:")
         first, *inside = name.split("/")
         if first.endswith(".private"):
             return private_of(self.runs / first.removesuffix(".private"))
@@ -71,17 +78,15 @@ class Plan:
 
     def jobs(self) -> list[Job]:
         """Everything in an order in which inputs come first; recognisers of all rows before the audits."""
-        table, jobs = self.table, []
-        for name in self._ordered_stages():
-            jobs.append(Job(name, lambda name=name: self._stage(name, table.stages[name])))  # type: ignore[misc]
+        table = self.table
+        jobs = [Job(name, partial(self._stage, name, table.stages[name])) for name in self._ordered_stages()]
         for train, seed in dict.fromkeys((row.train, seed) for seed in table.seeds for row in table.rows):
-            jobs.append(Job(f"recognize-{train}-s{seed}", lambda t=train, s=seed: self._recognize(t, s)))  # type: ignore[misc]
-        for judge in table.judges:
-            for protocol in table.protocols:
-                name = f"judge-{judge.name}-{protocol.name}"
-                jobs.append(Job(name, lambda j=judge, p=protocol, n=name: self._verify(j.source, p, n)))  # type: ignore[misc]
+            jobs.append(Job(f"recognize-{train}-s{seed}", partial(self._recognize, train, seed)))
+        for judge, protocol in product(table.judges, table.protocols):
+            name = f"judge-{judge.name}-{protocol.name}"
+            jobs.append(Job(name, partial(self._verify, judge.source, protocol, name)))
         if table.judges:
-            jobs += [Job(f"audit-{_slug(row.label)}", lambda row=row: self._audit(row)) for row in table.rows]  # type: ignore[misc]
+            jobs += [Job(f"audit-{_slug(row.label)}", partial(self._audit, row)) for row in table.rows]
         return jobs
 
     def run(self, only: Sequence[str] = ()) -> None:
@@ -173,7 +178,8 @@ class Plan:
     # ---- what is where ----------------------------------------------------------------------
 
     def _ordered_stages(self) -> list[str]:
-        stages, ordered = self.table.stages, []  # type: ignore[var-annotated]
+        stages = self.table.stages
+        ordered: list[str] = []
 
         def visit(name: str, trail: tuple[str, ...]) -> None:
             if name in trail:
@@ -277,7 +283,7 @@ def find_data(table: Table, data: Path | None, source: str) -> Path:
         FaceMAEError: the table needs one and it is not there.
     """
     folder = data or Path(table.data)
-    wanted = sorted({name for call in table.stages.values() for name in call.needs() if name.startswith("data:")})
+    wanted = sorted({name for name in table.references() if name.startswith("data:")})
     missing = [name.removeprefix("data:") for name in wanted if not (folder / name.removeprefix("data:")).exists()]
     if missing:
         raise FaceMAEError(

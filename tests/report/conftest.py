@@ -19,6 +19,7 @@ from facemae.spec.results import (
     SeedResult,
 )
 
+PEOPLE = "bootstrap over 800 people, 1000 replicates, 95%"
 FOLDS = "bootstrap over people within folds, 1000 replicates, 95%"
 PAIRED = "mean over 3 seeds: bootstrap over people + t over seeds, 95%"
 FINAL = {"loss": 0.41234, "instance": 0.2512, "relation": 0.1611}
@@ -47,6 +48,7 @@ def leakage(attack: str, judge: str, k: int, level: float, same_photo: str = "ex
         chance=0.0013 * k,
         control=0.0012 * k,
         verdict="distinguishable from chance",
+        method=PEOPLE,
         curve=tuple(curve),
     )
 
@@ -90,8 +92,12 @@ def results() -> Results:
             value=v,
             low=lo,
             high=hi,
+            hits=None if v is None else 306,
+            trials=None if v is None else 5000,
+            method=None if v is None else PEOPLE,
             nonmember_trials=640,
             nonmember_people=90,
+            smallest_measurable=10 / 640,
         )
         for fpir, v, lo, hi in ((0.1, 0.0612, 0.0401, 0.0823), (0.01, None, None, None))
     ]

@@ -1,16 +1,13 @@
 """The command line: parses, calls, prints. Nothing heavier than Typer is imported until a verb runs."""
 
-import json
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from facemae.cli.common import attack_lines, execution, report_set, report_stage, say, scratch, tar_line, with_seed
 from facemae.errors import FaceMAEError
 
 app = typer.Typer(
@@ -21,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 Recipe = Annotated[str | None, typer.Option("--recipe", help="A recipe file, or the name of one of the package's.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
@@ -51,9 +51,9 @@ def import_(
 
     if len(sources) < 2:
         raise FaceMAEError("import", got=" ".join(sources), needed="one or more sources and then OUT")
-    spec = section_spec("import", ImportSpec, recipe, _settings(settings, seed, "synthetic.seed"))
-    out = import_faces(sources[:-1], Path(sources[-1]), spec, _execution(), landmarks=landmarks)
-    _report_set(out, as_json)
+    spec = section_spec("import", ImportSpec, recipe, with_seed(settings, seed, "synthetic.seed"))
+    out = import_faces(sources[:-1], Path(sources[-1]), spec, execution(), landmarks=landmarks)
+    report_set(out, as_json)
 
 
 @app.command("export", no_args_is_help=True)
@@ -63,7 +63,7 @@ def export(faces: In, out: Out, recipe: Recipe = None, settings: Settings = None
     from facemae.stages.export import export_faces
 
     count = export_faces(faces, out, section_spec("export", ExportSpec, recipe, settings or []))
-    _say({"out": str(out), "records": count}, as_json, f"{count} images in {out}")
+    say({"out": str(out), "records": count}, as_json, f"{count} images in {out}")
 
 
 @app.command("mask", no_args_is_help=True)
@@ -80,8 +80,8 @@ def mask(
     from facemae.spec.recipe import MaskSpec, section_spec
     from facemae.stages.mask import mask as run
 
-    out = run(faces, out, section_spec("mask", MaskSpec, recipe, _settings(settings, seed)), _execution(), like=like)
-    _report_set(out, as_json)
+    out = run(faces, out, section_spec("mask", MaskSpec, recipe, with_seed(settings, seed)), execution(), like=like)
+    report_set(out, as_json)
 
 
 @app.command("pretrain", no_args_is_help=True)
@@ -104,8 +104,8 @@ def pretrain(
     from facemae.spec.recipe import PretrainSpec, section_spec
     from facemae.stages.pretrain import pretrain as run
 
-    spec = section_spec("pretrain", PretrainSpec, recipe, _settings(settings, seed))
-    _report_stage(run(faces, out, spec, _execution(device, workers), phi=phi, init=init, cache=cache), as_json)
+    spec = section_spec("pretrain", PretrainSpec, recipe, with_seed(settings, seed))
+    report_stage(run(faces, out, spec, execution(device, workers), phi=phi, init=init, cache=cache), as_json)
 
 
 @app.command("reconstruct", no_args_is_help=True)
@@ -124,7 +124,7 @@ def reconstruct(
     from facemae.stages.reconstruct import reconstruct as run
 
     spec = section_spec("reconstruct", ReconstructSpec, recipe, settings or [])
-    _report_set(run(model, masked, out, spec, _execution(device, batch=batch)), as_json)
+    report_set(run(model, masked, out, spec, execution(device, batch=batch)), as_json)
 
 
 @app.command("recognize", no_args_is_help=True)
@@ -142,8 +142,8 @@ def recognize(
     from facemae.spec.recipe import RecognizeSpec, section_spec
     from facemae.stages.recognize import recognize as run
 
-    spec = section_spec("recognize", RecognizeSpec, recipe, _settings(settings, seed))
-    _report_stage(run(faces, out, spec, _execution(device, workers)), as_json)
+    spec = section_spec("recognize", RecognizeSpec, recipe, with_seed(settings, seed))
+    report_stage(run(faces, out, spec, execution(device, workers)), as_json)
 
 
 @app.command("embed", no_args_is_help=True)
@@ -162,7 +162,7 @@ def embed(
     from facemae.stages.embed import embed as run
 
     spec = section_spec("embed", EmbedSpec, recipe, settings or [])
-    _report_stage(run(embedder, faces, out, spec, _execution(device, batch=batch)), as_json)
+    report_stage(run(embedder, faces, out, spec, execution(device, batch=batch)), as_json)
 
 
 @app.command("verify", no_args_is_help=True)
@@ -184,15 +184,15 @@ def verify(
 
     if pairs is None:
         raise FaceMAEError("--pairs", got="nothing", needed="a pair list such as LFW's pairs.txt")
-    spec = section_spec("verify", VerifySpec, recipe, _settings(settings, seed))
-    with _scratch(out, cache) as (place, kept):
-        result = run(embedder, faces, pairs, place, spec, _execution(device), cache=kept)
+    spec = section_spec("verify", VerifySpec, recipe, with_seed(settings, seed))
+    with scratch(out, cache) as (place, kept):
+        result = run(embedder, faces, pairs, place, spec, execution(device), cache=kept)
     accuracy = result["accuracy"]
     text = (
         f"accuracy {accuracy['value']:.2%} [{accuracy['low']:.2%}, {accuracy['high']:.2%}] on {result['pairs']} pairs"
     )
-    lines = [text, *(_tar_line(point) for point in result["tar"])]
-    _say(result, as_json, "\n".join(lines))
+    lines = [text, *(tar_line(point) for point in result["tar"])]
+    say(result, as_json, "\n".join(lines))
 
 
 @app.command("audit", no_args_is_help=True)
@@ -217,12 +217,12 @@ def audit(
     from facemae.stages.audit import Inputs
     from facemae.stages.audit import audit as run
 
-    spec = section_spec("audit", AuditSpec, recipe, _settings(settings, seed))
+    spec = section_spec("audit", AuditSpec, recipe, with_seed(settings, seed))
     networks = {path.stem if path.is_file() else path.name: path for path in embedder or []}
     inputs = Inputs(original, released, linkage, networks, imitation, imitation_linkage, nonmembers)
-    with _scratch(out, cache) as (place, kept):
-        result = run(inputs, place, spec, _execution(device), cache=kept)
-    _say(result, as_json, "\n".join(line for attack in result["attacks"] for line in _attack_lines(attack)))
+    with scratch(out, cache) as (place, kept):
+        result = run(inputs, place, spec, execution(device), cache=kept)
+    say(result, as_json, "\n".join(line for attack in result["attacks"] for line in attack_lines(attack)))
 
 
 @app.command("reproduce", no_args_is_help=True)
@@ -236,7 +236,7 @@ def reproduce(
     workers: Workers = 0,
 ) -> None:
     """Run a table end to end, skip what is finished, and write results.json, results.md and report.html."""
-    _reproduce(table, out, data, runs, only or [], _execution(device, workers))
+    _reproduce(table, out, data, runs, only or [], execution(device, workers))
 
 
 @app.command("demo")
@@ -245,7 +245,7 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """The synthetic version of Table 1, from nothing, in a few minutes on two cores."""
-    _reproduce("demo", None, None, runs, [], _execution(device))
+    _reproduce("demo", None, None, runs, [], execution(device))
 
 
 @app.command("show", no_args_is_help=True)
@@ -259,7 +259,7 @@ def show(directory: In, as_json: AsJson = False) -> None:
     lines = [f"{manifest['kind']} made by {manifest['stage']}, digest {manifest['digest'][:12]}"]
     lines += [f"{key}: {value}" for key, value in facts.items()]
     lines += [f"skipped {skip['path']}: {skip['reason']}" for skip in skipped]
-    _say(manifest, as_json, "\n".join(lines))
+    say(manifest, as_json, "\n".join(lines))
 
 
 @app.command("bench")
@@ -273,14 +273,13 @@ def bench(
     from facemae.spec.manifest import write_json
     from facemae.train.bench import measure_stages
 
-    result = {"hardware": hardware(), "stages": [row.to_dict() for row in measure_stages(device)]}
+    stages = [row.to_dict() for row in measure_stages(device)]
+    result = {"hardware": hardware(), "stages": stages}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "bench.json", result)
-    rows = [
-        f"{r['stage']:<34} {r['rate']:>10.1f} {r['unit']:<10} {r['of_matrix_rate']:>6.0%}" for r in result["stages"]
-    ]
-    _say(result, as_json, "\n".join(rows))
+    rows = [f"{r['stage']:<34} {r['rate']:>10.1f} {r['unit']:<10} {r['of_matrix_rate']:>6.0%}" for r in stages]
+    say(result, as_json, "\n".join(rows))
 
 
 def main() -> None:
@@ -292,8 +291,10 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer's way to end after Ctrl-C; it says nothing
+            _fail("interrupted; the same command goes on from the last checkpoint", INTERRUPTED)
+        raise
 
 
 def _fail(line: str, code: int) -> NoReturn:
@@ -301,75 +302,18 @@ def _fail(line: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def _reproduce(
-    source: str, out: Path | None, data: Path | None, runs: Path | None, only: list[str], execution: Any
-) -> None:
+def _reproduce(source: str, out: Path | None, data: Path | None, runs: Path | None, only: list[str], run: Any) -> None:
+    from facemae.cli.tables import print_results
     from facemae.plan import Plan, find_data, read_table
-    from facemae.report import results_text
 
     table, digest = read_table(source)
     name = Path(source).stem
     place = runs or Path("runs") / name
-    plan = Plan(table, place, find_data(table, data, source), execution)
+    plan = Plan(table, place, find_data(table, data, source), run)
     plan.run(only)
     if only:
         return
     target = out or place / "report"
     results = plan.publish(target, f"facemae reproduce {name}", digest=digest)
-    print(results_text(results))
+    print_results(results)
     print(f"\nreport: {target / 'report.html'}")
-
-
-@contextmanager
-def _scratch(out: Path | None, cache: Path | None) -> Iterator[tuple[Path, Path]]:
-    """OUT and the embeddings' place; what was not named lives in a temporary directory."""
-    with tempfile.TemporaryDirectory(prefix="facemae-") as scratch:
-        yield out or Path(scratch) / "out", cache or Path(scratch) / "vectors"
-
-
-def _execution(device: str = "auto", workers: int = 0, batch: int = 64) -> Any:
-    from facemae.cli.bars import Bars
-    from facemae.spec.execution import Execution
-
-    return Execution(device=device, workers=workers, batch=batch, progress=Bars())
-
-
-def _settings(settings: list[str] | None, seed: int | None, key: str = "seed") -> list[str]:
-    return [*(settings or []), *([f"{key}={seed}"] if seed is not None else [])]
-
-
-def _say(result: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(result, indent=1, sort_keys=True) if as_json else text)
-
-
-def _report_stage(out: Path, as_json: bool) -> None:
-    from facemae.spec.manifest import read_manifest
-
-    manifest = read_manifest(out)
-    _say(manifest.model_dump(by_alias=True), as_json, f"{manifest.kind} in {out} (digest {manifest.digest[:12]})")
-
-
-def _report_set(out: Path, as_json: bool) -> None:
-    from facemae.spec.manifest import read_manifest
-
-    manifest = read_manifest(out)
-    facts, skipped = manifest.facts, len(manifest.facts.get("skipped", []))
-    left_out = f", {skipped} files left out (facemae show {out})" if skipped else ""
-    text = f"{manifest.kind} set in {out}: {facts['records']} images of {facts['identities']} people{left_out}"
-    _say(manifest.model_dump(by_alias=True), as_json, text)
-
-
-def _tar_line(point: dict[str, Any]) -> str:
-    if not point["measurable"]:
-        smallest = point["smallest_measurable"]
-        return f"TAR@FAR={point['target']:g} not measurable here (smallest: {smallest:.2g})" if smallest else "no TAR"
-    return f"TAR@FAR={point['target']:g} {point['value']:.2%} [{point['low']:.2%}, {point['high']:.2%}]"
-
-
-def _attack_lines(attack: dict[str, Any]) -> list[str]:
-    head = f"{attack['attack']} | {attack['embedder']} | same photo {attack['same_photo']}d"
-    return [
-        f"{head} | K={at['k']}: {at['value']:.2%} [{at['low']:.2%}, {at['high']:.2%}]"
-        f" {at['hits']}/{at['trials']}, chance {at['chance']:.2%}, {at['verdict']}"
-        for at in attack["at"]
-    ]

@@ -23,7 +23,7 @@ def sharpness(images: UInt8[np.ndarray, "b h w 3"]) -> float:
 
 
 def matching_sigma(images: UInt8[np.ndarray, "b h w 3"], target: float, *, largest: float = 16.0) -> float:
-    """The blur at which ``images`` are as sharp as ``target``, by bisection to 1/64 pixel; 0 if they are softer already."""
+    """The blur that makes ``images`` as sharp as ``target``, to 1/64 pixel by bisection; 0 if they are softer."""
     if sharpness(images) <= target:
         return 0.0
     low, high = 0.0, largest

@@ -1,13 +1,12 @@
 """A finished set of faces on disk, read at random by record number."""
 
-import io
 import json
 import os
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -30,7 +29,7 @@ class FaceSet:
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
         self.manifest = manifest
-        self.index = np.load(directory / "index.npy", mmap_mode="r")
+        self.index = _load_index(directory / "index.npy")
         self._files: dict[int, int] = {}
 
     @classmethod
@@ -39,6 +38,7 @@ class FaceSet:
 
         Raises:
             NotAFaceSet: no such directory, no manifest, not a set of faces, or of the wrong kind.
+            Damaged: the index is missing or cut.
         """
         directory = Path(directory)
         try:
@@ -139,15 +139,25 @@ class FaceSet:
         return int(mask["grid"]), int(mask["cell"]), int(mask["kept"])
 
     def visible(self, indices: Sequence[int]) -> tuple[UInt8[np.ndarray, "b k c c 3"], Int64[np.ndarray, "b k"]]:
-        """Visible cells of masked records and their positions on the grid, row-major, ascending."""
-        _, cell, kept = self.cells
+        """Visible cells of masked records and their positions on the grid, row-major, ascending.
+
+        Raises:
+            Damaged: a record does not hold what the manifest promises.
+        """
+        grid, cell, kept = self.cells
         patches = np.empty((len(indices), kept, cell, cell, 3), np.uint8)
         positions = np.empty((len(indices), kept), np.int64)
         for row, i in enumerate(indices):
             record = self.record(int(i))
-            strip = decode(record.image)
+            strip, places = decode(record.image), (record.extras or {}).get("positions")
+            if strip.shape != (cell, kept * cell, 3) or not _on_grid(places, kept, grid * grid):
+                raise Damaged(
+                    f"record {record.key} of {self.directory} is damaged",
+                    got="cells that do not fit the manifest",
+                    needed=f"{kept} cells of {cell} pixels on a grid of {grid}x{grid}",
+                )
             patches[row] = strip.reshape(cell, kept, cell, 3).transpose(1, 0, 2, 3)
-            positions[row] = (record.extras or {})["positions"]
+            positions[row] = places
         return patches, positions
 
     def _painted(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -166,10 +176,27 @@ class FaceSet:
         return os.pread(self._files[shard], length, offset)
 
 
+def _load_index(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise Damaged(f"{path} cannot be read", got=reason, remedy="make the set again from its source") from None
+
+
+def _on_grid(places: Any, kept: int, cells: int) -> TypeGuard[list[int]]:
+    return (
+        isinstance(places, list)
+        and len(places) == kept
+        and all(type(place) is int and 0 <= place < cells for place in places)
+        and places == sorted(set(places))
+    )
+
+
 def write_people(directory: Path, people: People) -> None:
     """Store names and source files beside a set of originals."""
     content = {"identities": list(people.identities), "files": list(people.files)}
-    with io.open(directory / "people.json", "w", encoding="utf-8") as stream:
+    with open(directory / "people.json", "w", encoding="utf-8") as stream:
         json.dump(content, stream, ensure_ascii=False)
         stream.flush()
         os.fsync(stream.fileno())

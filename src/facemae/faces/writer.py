@@ -4,12 +4,14 @@ Layout: `shards/NNNNN.tar` are plain USTAR archives with WebDataset names (`<key
 `<key>.json` where a record has extras); `index.npy` holds one row per record. The same records give the same bytes.
 """
 
+import contextlib
+import io
 import json
 import os
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -28,11 +30,12 @@ INDEX_DTYPE = np.dtype(
         ("reserved", "<u4"),
     ]
 )
-"""``offset``/``length``: the image's bytes inside the shard; ``crc32``: of image + extras bytes; extras_length 0 = none."""
+"""``offset``/``length``: image bytes inside the shard; ``crc32``: of image + extras; ``extras_length`` 0: no extras."""
 
 SHARD_BYTES = 1 << 28
 _BLOCK = 512
 _PARTIAL_INDEX = "index.partial"
+_Length = TypeVar("_Length", int, np.ndarray)
 
 
 class FaceSetWriter:
@@ -89,8 +92,11 @@ class FaceSetWriter:
         self.close()
         partial = self._directory / _PARTIAL_INDEX
         rows = np.fromfile(partial, dtype=INDEX_DTYPE)
+        # Through memory: numpy's own writing to a file hides the reason (no space left) when it fails.
+        encoded = io.BytesIO()
+        np.save(encoded, rows)
         with (self._directory / "index.npy").open("wb") as stream:
-            np.save(stream, rows)
+            stream.write(encoded.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())
         partial.unlink()
@@ -100,6 +106,12 @@ class FaceSetWriter:
         """Release the files without finishing the set."""
         self._shard.close()
         self._index.close()
+
+    def __del__(self) -> None:
+        # After a failed write, closing fails once more; the person has been told already.
+        for name in ("_shard", "_index"):
+            with contextlib.suppress(OSError, AttributeError):
+                getattr(self, name).close()
 
     def _shard_path(self, number: int) -> Path:
         return self._directory / "shards" / f"{number:05d}.tar"
@@ -112,21 +124,25 @@ class FaceSetWriter:
             return np.empty(0, INDEX_DTYPE)
         data = partial.read_bytes()
         rows = np.frombuffer(data[: len(data) // INDEX_DTYPE.itemsize * INDEX_DTYPE.itemsize], INDEX_DTYPE)
+        rows = rows[: self._whole(rows)]
         os.truncate(partial, rows.nbytes)
         last = int(rows[-1]["shard"]) if len(rows) else -1
         for shard in sorted((self._directory / "shards").glob("*.tar")):
             if int(shard.stem) > last:
                 shard.unlink()
         if len(rows):
-            os.truncate(self._shard_path(last), self._end_of(rows[-1]))
+            os.truncate(self._shard_path(last), int(_ends(rows[-1:])[0]))
         return rows
 
-    @staticmethod
-    def _end_of(row: np.void) -> int:
-        """Where the last member of a record ends: the .json where there is one, else the .cls."""
-        if row["extras_length"]:
-            return _padded(int(row["extras_offset"]) + int(row["extras_length"]))
-        return _padded(int(row["offset"]) + int(row["length"])) + 2 * _BLOCK
+    def _whole(self, rows: np.ndarray) -> int:
+        """How many leading records lie in the shards with all their bytes."""
+        last = int(rows["shard"].max(initial=0))
+        paths = [self._shard_path(number) for number in range(last + 1)]
+        sizes = np.array([path.stat().st_size if path.exists() else 0 for path in paths])
+        # A shard that has a successor goes on for the two zero blocks that end it.
+        needed = _ends(rows) + np.where(rows["shard"] < last, 2 * _BLOCK, 0)
+        short = np.flatnonzero(needed > sizes[rows["shard"]])
+        return int(short[0]) if len(short) else len(rows)
 
     def _member(self, name: str, data: bytes) -> int:
         info = tarfile.TarInfo(name)
@@ -149,5 +165,12 @@ class FaceSetWriter:
         self._position = 0
 
 
-def _padded(length: int) -> int:
+def _ends(rows: np.ndarray) -> np.ndarray:
+    """Where the last member of each record ends: the .json where there is one, else the .cls."""
+    image = _padded(rows["offset"].astype(np.int64) + rows["length"])
+    extras = _padded(rows["extras_offset"].astype(np.int64) + rows["extras_length"])
+    return np.where(rows["extras_length"] > 0, extras, image + 2 * _BLOCK)
+
+
+def _padded(length: _Length) -> _Length:
     return (length + _BLOCK - 1) // _BLOCK * _BLOCK

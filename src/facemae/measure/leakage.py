@@ -1,4 +1,4 @@
-"""Leakage of identities by retrieval (paper section 3.4, eq. 3): closed set, its its chance and its control."""
+"""Leakage of identities by retrieval (paper section 3.4, eq. 3): closed set, its chance and its control."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -74,6 +74,7 @@ def metric(name: str) -> str:
 def methods(results: Results) -> tuple[str, ...]:
     """How the intervals were made: every method once, in the order of the footnotes."""
     made = [found.method for row in results.rows for found in row.accuracy.values()]
+    made += [found.method for row in results.rows for found in row.leakage]
     return tuple(dict.fromkeys([*made, *(pair.method for pair in results.paired)]))
 
 
@@ -136,7 +137,8 @@ def judges_grid(results: Results) -> Grid:
 def leakage_grids(results: Results) -> tuple[Grid, ...]:
     """One table a judge: every attack at every K, at the full number of identities."""
     attack = ("Whose faces", "Attack", "Same photo", "K", "Identities")
-    columns = (*attack, "Leakage", "Hits/trials", "Chance", "Control", "Verdict")
+    columns = (*attack, "Leakage", "Hits/trials", "Chance", "Control", "Verdict", "Method")
+    notes = methods(results)
     grids = []
     for judge in judges(results):
         lines = tuple(
@@ -151,6 +153,7 @@ def leakage_grids(results: Results) -> tuple[Grid, ...]:
                 percent(found.chance),
                 percent(found.control),
                 found.verdict,
+                _note(notes, found.method),
             )
             for owner, found in ((item.owner, item.found) for item in leakages(results))
             if found.embedder == judge
@@ -179,7 +182,8 @@ def leakage_summary(results: Results, k: int) -> Grid:
 
 def open_set_grid(results: Results) -> Grid:
     """Members found while people outside the release stay silent."""
-    columns = ("Whose faces", "Attack", "Judge", "FPIR", "TPIR", "Non-member trials", "Non-member people")
+    attack = ("Whose faces", "Attack", "Judge", "FPIR", "TPIR", "Hits/trials")
+    columns = (*attack, "Non-member trials", "Non-member people", "Smallest measurable FPIR")
     lines = [
         (
             owner,
@@ -189,8 +193,10 @@ def open_set_grid(results: Results) -> Grid:
             "not measurable here"
             if found.value is None or found.low is None or found.high is None
             else rate(found.value, found.low, found.high),
+            ABSENT if found.hits is None or found.trials is None else f"{count(found.hits)}/{count(found.trials)}",
             count(found.nonmember_trials),
             count(found.nonmember_people),
+            ABSENT if found.smallest_measurable is None else f"{100 * found.smallest_measurable:.2g} %",
         )
         for owner, found in ((item.owner, item.found) for item in open_sets(results))
     ]

@@ -98,7 +98,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / FILE
     try:
         return Manifest.model_validate_json(path.read_bytes(), strict=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StageError(
             f"{directory} is not a finished facemae directory",
             got=f"no {FILE}",

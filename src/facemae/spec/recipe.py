@@ -11,10 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from facemae.errors import RecipeError
 from facemae.spec.manifest import Frozen
+from facemae.spec.validation import build as build
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,9 +38,9 @@ class SyntheticSpec(Frozen):
 
 
 class ImportSpec(Frozen):
-    """`import`: photos to a FaceSet of originals. ``size`` resizes or aligns to that many pixels (112 for synthetic)."""
+    """`import`: photos to a FaceSet of originals. ``size``: resize or align to that many pixels (synthetic: 112)."""
 
-    layout: Literal["auto", "folders", "flat", "cfp", "agedb"] = "auto"
+    layout: Literal["auto", "folder", "flat", "cfp", "agedb"] = "auto"
     size: Positive | None = None
     split: SplitName | None = None
     limit: Share = 0.01
@@ -141,7 +142,7 @@ class RecognizeSpec(Frozen):
     """
 
     backbone: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mbf", "mbf2"] = "iresnet50"
-    width: Positive = 64
+    width: Annotated[int, Field(gt=0, multiple_of=16)] = 64
     input_size: Positive = 112
     embedding: Positive = 512
     margin: Margin = Margin()
@@ -211,14 +212,14 @@ def read_toml(source: Path | str) -> dict[str, Any]:
     """A recipe or table as plain data, its `extends` resolved (one level); a bare name means one of the package's.
 
     Raises:
-        RecipeError: no such file, not TOML, or `extends` in the extended file.
+        RecipeError: no such file, not TOML in UTF-8, or `extends` in the extended file.
     """
     content, origin = _read(source)
     parent = content.pop("extends", None)
     if parent is None:
         return content
-    sibling = Path(source).parent / str(parent)
-    base, base_origin = _read(sibling if sibling.is_file() else str(parent))
+    beside = Path(source).parent / str(parent)
+    base, base_origin = _read(beside) if Path(source).is_file() and beside.is_file() else _packaged(str(parent))
     if "extends" in base:
         raise RecipeError(f"{origin} extends {base_origin}", got="a file that extends another", needed="one level")
     return merge(base, content)
@@ -251,26 +252,15 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return nested
 
 
-def build(model: type[T], data: Mapping[str, Any], origin: str) -> T:
-    """Validate ``data`` as a whole.
-
-    Raises:
-        RecipeError: every mistake at once, each naming the key, what it got and what it needs.
-    """
-    try:
-        return model.model_validate(_tuples(data))
-    except ValidationError as error:
-        raise RecipeError(f"{origin}: " + "; ".join(_mistake(item) for item in error.errors())) from None
-
-
 def section_spec(section: str, model: type[T], recipe: str | None, settings: Sequence[str]) -> T:
     """The spec of one verb: its section of the recipe, then `--set key=value` relative to that section."""
     data: Mapping[str, Any] = {}
     if recipe is not None:
         content = read_toml(recipe)
-        known = {name: value for name, value in content.items() if name in SECTIONS}
-        build(Recipe, known, recipe)
-        data = known.get(section, {})
+        if "stages" in content:  # a table's file serves as a recipe too: its sections have the same names
+            content = {name: value for name, value in content.items() if name in SECTIONS}
+        build(Recipe, content, recipe)
+        data = content.get(section, {})
     return build(model, merge(data, parse_settings(settings)), f"settings of {section}")
 
 
@@ -283,20 +273,25 @@ def recipe_names() -> list[str]:
 
 def _read(source: Path | str) -> tuple[dict[str, Any], str]:
     path = Path(source)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
-            raise RecipeError(f"no recipe file {path}", remedy=f"or one of the package's: {', '.join(recipe_names())}")
-        text = path.read_text(encoding="utf-8")
-    elif str(source) in recipe_names():
-        text = (resources.files("facemae.recipes") / f"{source}.toml").read_text(encoding="utf-8")
-    else:
-        raise RecipeError(
-            "no such recipe", got=repr(str(source)), needed=f"a .toml file or {', '.join(recipe_names())}"
-        )
+    if path.is_file():
+        return _parse(path.read_bytes(), str(source))
+    if path.suffix == ".toml":
+        raise RecipeError(f"no recipe file {path}", remedy=f"or one of the package's: {', '.join(recipe_names())}")
+    return _packaged(str(source))
+
+
+def _packaged(name: str) -> tuple[dict[str, Any], str]:
+    name = name.removesuffix(".toml")
+    if name not in recipe_names():
+        raise RecipeError("no such recipe", got=repr(name), needed=f"a .toml file or {', '.join(recipe_names())}")
+    return _parse((resources.files("facemae.recipes") / f"{name}.toml").read_bytes(), name)
+
+
+def _parse(data: bytes, origin: str) -> tuple[dict[str, Any], str]:
     try:
-        return tomllib.loads(text), str(source)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{source} is not TOML", got=str(error)) from None
+        return tomllib.loads(data.decode()), origin
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{origin} is not TOML", got=str(error)) from None
 
 
 def _value(text: str) -> Any:
@@ -304,22 +299,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _tuples(value: Any) -> Any:
-    """TOML has arrays only; our frozen models hold tuples."""
-    if isinstance(value, Mapping):
-        return {key: _tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value
-
-
-def _mistake(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "recipe"
-    if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key"
-    message = item["msg"].removeprefix("Value error, ")
-    got = item.get("input")
-    shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
-    return f"{key}: {message[:1].lower() + message[1:]}{shown}"

@@ -53,6 +53,7 @@ class LeakageResult(Frozen):
     chance: float
     control: float
     verdict: str
+    method: str
     curve: tuple[CurveResult, ...] = ()
 
 
@@ -65,8 +66,12 @@ class OpenSetResult(Frozen):
     value: float | None
     low: float | None
     high: float | None
+    hits: int | None
+    trials: int | None
+    method: str | None
     nonmember_trials: int
     nonmember_people: int
+    smallest_measurable: float | None
 
 
 class RowResult(Frozen):
@@ -84,7 +89,7 @@ class RowResult(Frozen):
 
 
 class PairedResult(Frozen):
-    """Row ``a`` minus row ``b`` on one metric, matched; the half-width is the smallest difference the design can see."""
+    """Row ``a`` minus row ``b`` on one metric, matched; the half-width is the smallest visible difference."""
 
     a: str
     b: str

@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from facemae.spec.manifest import Frozen
-from facemae.spec.recipe import SECTIONS
+from facemae.spec.recipe import SECTIONS, AuditSpec
+from facemae.spec.validation import Mistakes, demand
 
 Verb = Literal["import", "mask", "pretrain", "reconstruct", "recognize"]
 
@@ -13,7 +14,8 @@ Verb = Literal["import", "mask", "pretrain", "reconstruct", "recognize"]
 class StageCall(Frozen):
     """One directory to be made.
 
-    Inputs are names of other stages, ``data:FILE`` for a file in the data folder, or (import) the word ``synthetic``.
+    Inputs are names of other stages, ``data:FILE`` for a file in the data folder, ``package:NAME`` for weights that
+    come with the package, or (import) the word ``synthetic``.
     A name may go on with a path inside that stage's directory; ``NAME.private`` is a masked set's private folder.
     """
 
@@ -25,10 +27,12 @@ class StageCall(Frozen):
     like: str | None = None
     landmarks: str | None = None
 
-    @model_validator(mode="after")
-    def _settings_fit(self) -> "StageCall":
-        SECTIONS[self.verb].model_validate(self.settings)
-        return self
+    @field_validator("settings")
+    @classmethod
+    def _settings_fit(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "verb" in info.data:  # else the verb is the mistake
+            demand(SECTIONS[info.data["verb"]], settings)
+        return settings
 
     def needs(self) -> tuple[str, ...]:
         """Everything this stage reads, as written."""
@@ -106,30 +110,47 @@ class Table(Frozen):
     pictures: tuple[Picture, ...] = ()
     stages: dict[str, StageCall]
 
+    @field_validator("recognize", "verify", "audit")
+    @classmethod
+    def _section_fits(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        assert info.field_name is not None
+        demand(SECTIONS[info.field_name], settings)
+        return settings
+
     @model_validator(mode="after")
     def _all_named(self) -> "Table":
-        for section in ("recognize", "verify", "audit"):
-            SECTIONS[section].model_validate(getattr(self, section))
-        used = [name for call in self.stages.values() for name in call.needs()]
-        used += [self.original, *filter(None, [self.nonmembers])]
+        mistakes = []
+        unknown = sorted({name for name in self.references() if not self.knows(name)})
+        if unknown:
+            mistakes.append(f"no stage is called {', '.join(unknown)}; stages are {', '.join(sorted(self.stages))}")
+        labels = {row.label for row in self.rows}
+        ks = AuditSpec.model_validate(self.audit).k
+        metrics = {f"leakage:{judge.name}:{k}" for judge in self.judges for k in ks}
+        metrics |= {protocol.name for protocol in self.protocols}
+        for claim in self.claims:
+            if not {claim.a, claim.b} <= labels:
+                mistakes.append(f"claim {claim.claim!r} compares rows that the table does not have")
+            if claim.metric not in metrics:
+                mistakes.append(f"claim {claim.claim!r} is about {claim.metric!r}, not {', '.join(sorted(metrics))}")
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
+
+    def references(self) -> list[str]:
+        """Everything that the table reads, as written."""
+        used: list[str | None] = [self.original, self.nonmembers]
+        used += [name for call in self.stages.values() for name in call.needs()]
         used += [name for protocol in self.protocols for name in (protocol.faces, protocol.pairs)]
         used += [judge.source for judge in self.judges]
         for row in self.rows:
-            used += filter(None, [row.train, row.linkage, row.imitation, row.imitation_linkage])
+            used += [row.train, row.linkage, row.imitation, row.imitation_linkage]
         for picture in self.pictures:
-            used += filter(None, [picture.faces, picture.linkage])
-        unknown = sorted({name for name in used if not self.knows(name)})
-        if unknown:
-            raise ValueError(f"no stage is called {', '.join(unknown)}; stages are {', '.join(sorted(self.stages))}")
-        labels = {row.label for row in self.rows}
-        for claim in self.claims:
-            if not {claim.a, claim.b} <= labels:
-                raise ValueError(f"claim {claim.claim!r} compares rows that the table does not have")
-        return self
+            used += [picture.faces, picture.linkage]
+        return [name for name in used if name is not None]
 
     def knows(self, name: str) -> bool:
-        """Whether ``name`` is a file of the data folder, the word ``synthetic``, or leads to a stage."""
-        return name.startswith("data:") or name == "synthetic" or stage_name(name) in self.stages
+        """Whether ``name`` is a file of the data folder or of the package, ``synthetic``, or leads to a stage."""
+        return name.startswith(("data:", "package:")) or name == "synthetic" or stage_name(name) in self.stages
 
 
 def stage_name(name: str) -> str:

@@ -19,6 +19,8 @@ from facemae.stages.inputs import source_digest
 from facemae.stages.linkage import read_linkage
 from facemae.stages.stage import open_stage
 
+UNPROTECTED, RELEASED = "Org. to Org.", "Org. to released"
+IMITATED = "released-by-same-process to released"
 RESULT, REPLICATES = "audit.json", "replicates.npz"
 
 
@@ -94,19 +96,18 @@ class _Auditor:
         probes = self._vectors(embedder, self._inputs.original)
         own = np.arange(len(probes))
         everyone = (probes, self._labels)
-        findings = [self._run("Org. to Org.", judge, embedder, everyone, everyone, own, "exclude")]
+        findings = [self._run(UNPROTECTED, judge, embedder, everyone, everyone, own, "exclude")]
         if self._released is None:
             return findings
         gallery = (self._vectors(embedder, self._inputs.released), self._labels[self._released])
         settings = ("exclude", "include") if self._spec.same_photo == "both" else (self._spec.same_photo,)
         for same_photo in settings:
             exclude = _own_release(own, self._released)
-            findings.append(self._run("Org. to released", judge, embedder, everyone, gallery, exclude, same_photo))
+            findings.append(self._run(RELEASED, judge, embedder, everyone, gallery, exclude, same_photo))
         if self._imitation is not None and self._inputs.imitation is not None:
             imitated = (self._vectors(embedder, self._inputs.imitation), self._labels[self._imitation])
             exclude = _own_release(self._imitation, self._released)
-            name = "released-by-same-process to released"
-            findings.append(self._run(name, judge, embedder, imitated, gallery, exclude, "exclude"))
+            findings.append(self._run(IMITATED, judge, embedder, imitated, gallery, exclude, "exclude"))
         return findings
 
     def _run(
@@ -132,16 +133,27 @@ class _Auditor:
             seed=spec.seed,
             replicates=spec.replicates,
         )
-        open_set = None
-        if self._inputs.nonmembers is not None and same_photo == "exclude":
-            strangers = FaceSet.open(self._inputs.nonmembers)
-            # Numbers of another set say nothing about ours: shifted so that no stranger shares a member's number.
-            numbers = strangers.identities.astype(np.int64) + int(self._labels.max()) + 1
-            vectors = self._vectors(embedder, self._inputs.nonmembers)
-            open_set = nonmember_control(
-                *probes, vectors, numbers, *gallery, exclude=exclude, seed=spec.seed, replicates=spec.replicates
-            )
+        # Strangers are plain photos, so they can be told from members only where members come as plain photos too.
+        asked = self._inputs.nonmembers is not None and same_photo == "exclude" and name != IMITATED
+        open_set = self._open_set(embedder, probes, gallery, own) if asked else None
         return _Finding(name, judge, same_photo, found, open_set)
+
+    def _open_set(
+        self,
+        embedder: Path,
+        probes: tuple[np.ndarray, np.ndarray],
+        gallery: tuple[np.ndarray, np.ndarray],
+        own: np.ndarray,
+    ) -> OpenSet:
+        assert self._inputs.nonmembers is not None
+        strangers = FaceSet.open(self._inputs.nonmembers)
+        # Numbers of another set say nothing about ours: shifted so that no stranger shares a member's number.
+        numbers = strangers.identities.astype(np.int64) + int(self._labels.max()) + 1
+        vectors = self._vectors(embedder, self._inputs.nonmembers)
+        spec = self._spec
+        return nonmember_control(
+            *probes, vectors, numbers, *gallery, exclude=own, seed=spec.seed, replicates=spec.replicates
+        )
 
     def _linked(self, released: Path, linkage: Path | None) -> np.ndarray | None:
         faces = FaceSet.open(released)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import CONFIG, Embedder, load_embedder
@@ -23,8 +24,7 @@ def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Ex
     photos = FaceSet.open(faces)
     parents = {"embedder": source_digest(Path(embedder)), "faces": photos.digest}
     device = join(execution.device).device
-    settings = _settings(embedder, spec) | {"precision": resolve(spec.precision, device)}
-    with open_stage("embed", out, spec=settings, parents=parents, resumable=True) as stage:
+    with open_stage("embed", out, spec=_settings(embedder, spec, device), parents=parents, resumable=True) as stage:
         if not stage.finished:
             net = open_embedder(embedder, spec.normalize)
             vectors = embed_faces(
@@ -38,7 +38,8 @@ def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Ex
 def vectors_of(embedder: Path, faces: Path, spec: EmbedSpec, execution: Execution, cache: Path) -> np.ndarray:
     """The vectors of a set, from ``cache`` where an earlier stage left them there."""
     parents = {"embedder": source_digest(Path(embedder)), "faces": FaceSet.open(faces).digest}
-    name = digest_of("embed-cache", _settings(embedder, spec), parents)[:16]
+    settings = _settings(embedder, spec, join(execution.device).device)
+    name = digest_of("embed-cache", settings, parents)[:16]
     return load_vectors(embed(embedder, faces, cache / name, spec, execution))
 
 
@@ -56,5 +57,8 @@ def _own(path: Path) -> bool:
     return (Path(path) / CONFIG).exists()
 
 
-def _settings(embedder: Path, spec: EmbedSpec) -> dict[str, str | None]:
-    return {"normalize": None if _own(embedder) else spec.normalize, "precision": spec.precision}
+def _settings(embedder: Path, spec: EmbedSpec, device: torch.device) -> dict[str, str | None]:
+    return {
+        "normalize": None if _own(embedder) else spec.normalize,
+        "precision": resolve(spec.precision, device),
+    }

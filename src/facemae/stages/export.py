@@ -1,12 +1,14 @@
 """`export`: a face set to what other tools read; the only stage whose OUT is not one of our directories."""
 
 import os
+import shutil
 from pathlib import Path
 
 from facemae.errors import OutputExists
 from facemae.faces.exporters import export_folder, export_webdataset
 from facemae.faces.faceset import FaceSet
 from facemae.spec.recipe import ExportSpec
+from facemae.stages.stage import naming_full_disk
 
 
 def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
@@ -14,16 +16,22 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
 
     Raises:
         OutputExists: there is something at ``out`` already.
+        DiskFull: no space is left; nothing stays at ``out``.
     """
     photos = FaceSet.open(faces)
     out = Path(os.path.abspath(out))
     if out.exists():
         raise OutputExists(f"{out} exists", remedy="name another OUT or remove it")
     partial = out.parent / f".{out.name}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    if spec.format == "folder":
-        export_folder(photos, partial)
-    else:
-        export_webdataset(photos, partial)
-    partial.rename(out)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with naming_full_disk(out):
+            partial.mkdir(parents=True)
+            if spec.format == "folder":
+                export_folder(photos, partial)
+            else:
+                export_webdataset(photos, partial)
+            partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return len(photos)

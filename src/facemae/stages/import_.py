@@ -1,25 +1,36 @@
 """`import`: photos, from wherever they lie, to a FaceSet of originals."""
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from facemae.errors import DataError
 from facemae.faces.codec import decode, encode_jpeg
 from facemae.faces.faceset import write_people
 from facemae.faces.importers import ImportReport, import_photos, open_source, read_landmarks
+from facemae.faces.importers.photos import ALIGNED_SIZE
+from facemae.faces.pairs import write_pairs_csv
 from facemae.faces.record import People
 from facemae.faces.splits import in_split
-from facemae.faces.synthetic import SyntheticFace, identity_name, render_photo
+from facemae.faces.synthetic import KINDS, identity_name, protocol_pairs, render_photo
 from facemae.faces.writer import FaceSetWriter
 from facemae.spec.execution import Execution
-from facemae.spec.recipe import ImportSpec
+from facemae.spec.recipe import ImportSpec, SyntheticSpec
 from facemae.stages.inputs import source_digest
 from facemae.stages.stage import Stage, open_stage
 
 SYNTHETIC = "synthetic"
 """The source that is no path: procedural people."""
+
+FEW = 64
+"""Below so many pictures, starting processes takes longer than drawing."""
 
 
 def import_faces(
@@ -68,32 +79,59 @@ def _from_photos(stage: Stage, sources: Sequence[str], spec: ImportSpec, landmar
 def _from_synthetic(stage: Stage, spec: ImportSpec, execution: Execution) -> None:
     wanted = spec.synthetic
     numbers = range(wanted.first, wanted.first + wanted.identities)
-    people = [(i, identity_name(i)) for i in numbers if spec.split is None or in_split(identity_name(i), spec.split)]
+    people = [i for i in numbers if spec.split is None or in_split(identity_name(i), spec.split)]
     if not people:
         raise DataError(
             f"no synthetic person falls into {spec.split}", got=f"{wanted.identities} people", needed="more"
         )
     writer = FaceSetWriter(stage.directory)
-    files = []
+    files, numbered, extras = [], [], []
     with execution.progress.task("import", len(people) * wanted.photos, "images") as task:
-        for number, (face, name, photo) in _photos(people, wanted.photos, wanted.seed, spec.size or 112):
-            # As a camera stores it: the JPEG artefacts are part of what every later stage sees.
-            writer.add(encode_jpeg(face.image, 95), number, extras=face.extras)
-            files.append(f"{name}/{name}_{photo + 1:04d}.jpg")
-            task.advance()
-    names = tuple(name for _, name in people)
-    _publish(stage, writer, ImportReport(len(files), names, tuple(files), (), 0))
+        for number, faces in enumerate(_photos(people, wanted, spec.size or ALIGNED_SIZE)):
+            name = identity_name(people[number])
+            for photo, (image, facts) in enumerate(faces):
+                writer.add(image, number, extras=facts)
+                files.append(f"{name}/{name}_{photo + 1:04d}.jpg")
+                numbered.append(number)
+                extras.append(facts)
+            task.advance(wanted.photos)
+    names = tuple(identity_name(i) for i in people)
+    protocols = _write_protocols(stage.directory / "pairs", numbered, extras, People(names, tuple(files)))
+    _publish(stage, writer, ImportReport(len(files), names, tuple(files), (), 0), protocols=protocols)
 
 
-def _photos(
-    people: list[tuple[int, str]], photos: int, seed: int, size: int
-) -> Iterator[tuple[int, tuple[SyntheticFace, str, int]]]:
-    for number, (identity, name) in enumerate(people):
-        for photo in range(photos):
-            yield number, (render_photo(identity, photo, seed=seed, size=size), name, photo)
+def _photos(people: list[int], wanted: SyntheticSpec, size: int) -> Iterator[list[tuple[bytes, dict[str, Any]]]]:
+    """The photos of one person after another, drawn on all cores; each depends on its own numbers only."""
+    draw = partial(_draw_person, photos=wanted.photos, seed=wanted.seed, size=size)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1 or len(people) * wanted.photos < FEW:
+        yield from map(draw, people)
+        return
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw, people, chunksize=1)
 
 
-def _publish(stage: Stage, writer: FaceSetWriter, report: ImportReport) -> None:
+def _draw_person(identity: int, *, photos: int, seed: int, size: int) -> list[tuple[bytes, dict[str, Any]]]:
+    faces = [render_photo(identity, photo, seed=seed, size=size) for photo in range(photos)]
+    # As a camera stores it: the JPEG artefacts are part of what every later stage sees.
+    return [(encode_jpeg(face.image, 95), face.extras) for face in faces]
+
+
+def _write_protocols(directory: Path, people: list[int], extras: list[dict[str, Any]], names: People) -> list[str]:
+    """`pairs/KIND.csv` for each protocol that the photos allow; returns their names."""
+    directory.mkdir()
+    written = []
+    for kind in KINDS:
+        try:
+            pairs = protocol_pairs(kind, people, extras)
+        except DataError:
+            continue
+        write_pairs_csv(directory / f"{kind}.csv", pairs, names)
+        written.append(kind)
+    return written
+
+
+def _publish(stage: Stage, writer: FaceSetWriter, report: ImportReport, **more: Any) -> None:
     records = writer.finish()
     write_people(stage.directory, People(report.identities, report.files))
     facts: dict[str, Any] = {
@@ -103,12 +141,10 @@ def _publish(stage: Stage, writer: FaceSetWriter, report: ImportReport) -> None:
         "unreadable": report.unreadable,
         "skipped": [skip._asdict() for skip in report.skipped],
     }
-    stage.publish("original", facts)
+    stage.publish("original", facts | more)
 
 
 def _size(directory: Path) -> tuple[int, int]:
-    import numpy as np
-
     row = np.load(directory / "index.npy", mmap_mode="r")[0]
     with (directory / "shards" / "00000.tar").open("rb") as stream:
         stream.seek(int(row["offset"]))

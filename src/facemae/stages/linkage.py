@@ -1,6 +1,7 @@
 """Which original each released record was made from; only the owner, and the auditor they trust, know."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ def read_linkage(path: Path, original: FaceSet, released: FaceSet) -> np.ndarray
     the columns ``original_path,released_path``, relative to the two imported folders.
 
     Raises:
-        DataError: no such file, other columns, or records that one side does not hold or the list leaves out.
+        DataError: no such file, not a CSV, other columns, records that one side does not hold, or released records that
+            the list leaves out or names twice.
     """
     path = path / "map.csv" if path.is_dir() else path
     if not path.is_file():
@@ -28,10 +30,7 @@ def read_linkage(path: Path, original: FaceSet, released: FaceSet) -> np.ndarray
             f"no linkage at {path}",
             needed="the .private folder beside the masked set, or a CSV original_path,released_path",
         )
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = csv.DictReader(stream)
-        columns = tuple(rows.fieldnames or ())
-        listed = list(rows)
+    columns, listed = _rows(path)
     if set(_OURS) <= set(columns):
         original_names = {key_of(i): i for i in range(len(original))}
         released_names = {key_of(i): i for i in range(len(released))}
@@ -41,9 +40,18 @@ def read_linkage(path: Path, original: FaceSet, released: FaceSet) -> np.ndarray
         pairs = [(row["original_path"], row["released_path"]) for row in listed]
     else:
         raise DataError(
-            f"{path} is not a linkage file", got=f"columns {', '.join(columns)}", needed=", ".join(_FOREIGN)
+            f"{path} is not a linkage file", got=f"columns {', '.join(columns) or '(none)'}", needed=", ".join(_FOREIGN)
         )
     return _resolve(pairs, original_names, released_names, path)
+
+
+def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets put a mark in front
+            rows = csv.DictReader(stream)
+            return list(rows.fieldnames or ()), list(rows)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read", got=error, needed="CSV in UTF-8") from None
 
 
 def _resolve(
@@ -55,6 +63,11 @@ def _resolve(
     ]
     if unknown:
         raise DataError(f"{path} names photos that the sets do not hold", got=f"{len(unknown)}, first {unknown[0]!r}")
+    twice = [name for name, count in Counter(name for _, name in pairs).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{path} names released photos twice", got=f"{len(twice)}, first {twice[0]!r}", needed="one line each"
+        )
     for original_name, released_name in pairs:
         linked[released[released_name]] = originals[original_name]
     missing = int((linked < 0).sum())

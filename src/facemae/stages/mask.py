@@ -1,4 +1,4 @@
-"""`mask`: the only door out of the house. Visible cells leave, re-keyed and shuffled; the way back stays in OUT.private."""
+"""`mask`: the only door out. Visible cells leave, re-keyed and shuffled; the way back stays in OUT.private."""
 
 import csv
 import hashlib
@@ -46,9 +46,11 @@ def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: 
     public = {key: value for key, value in spec.model_dump().items() if key != "seed"}
     parents = {"faces": originals.digest} | ({"like": reference.digest} if reference else {})
     request = digest_of("mask", spec.model_dump(), parents)
-    private = _Private.open(private_of(Path(out)), request, spec.seed)
+    private = _Private.find(private_of(Path(out)), request, spec.seed)
     with open_stage("mask", out, spec=public, parents={"request": request}, existing=private.released) as stage:
         if not stage.finished:
+            # The secret is on disk before anything that depends on it, and never beside an OUT that is somebody else's.
+            private.keep()
             sigma = spec.sigma if reference is None else _sigma_of(originals, reference)
             _write(stage, originals, geometry, sigma, private, execution)
     return Path(out)
@@ -143,25 +145,32 @@ class _Private:
     released: str | None
 
     @classmethod
-    def open(cls, directory: Path, request: str, seed: int | None) -> "_Private":
+    def find(cls, directory: Path, request: str, seed: int | None) -> "_Private":
+        """What is kept for this request, or a fresh secret; a request that released nothing gives way to another."""
         state = directory / "request.json"
         if state.exists():
             content = json.loads(state.read_bytes())
-            if content["request"] != request:
+            if content["request"] == request:
+                return cls(directory, bytes.fromhex(content["secret"]), request, content["released"])
+            if content["released"] is not None:
                 raise OutputExists(
                     f"{directory} keeps the secret of another masked set",
                     remedy="name another OUT, or remove OUT and OUT.private together",
                 )
-            return cls(directory, bytes.fromhex(content["secret"]), request, content["released"])
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = cls(directory, os.urandom(32) if seed is None else seed_bytes(seed), request, None)
-        fresh._save()
-        return fresh
+        return cls(directory, os.urandom(32) if seed is None else seed_bytes(seed), request, None)
+
+    def keep(self) -> None:
+        """Write the secret, readable by the owner only."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory.chmod(0o700)
+        content = {"request": self.request, "secret": self.secret.hex(), "released": self.released}
+        write_json(self.directory / "request.json", content)
+        (self.directory / "request.json").chmod(0o600)
 
     def remember(self, released: str) -> None:
         """Note the digest of the finished set, so that the same request is recognised later."""
         self.released = released
-        self._save()
+        self.keep()
 
     def write_map(self, originals: FaceSet, order: np.ndarray, people: np.ndarray) -> None:
         """`map.csv`: one row a released record, in its order."""
@@ -175,8 +184,3 @@ class _Private:
                 rows.writerow([key_of(released), key_of(i), path, int(people[identity]), identity])
             stream.flush()
             os.fsync(stream.fileno())
-
-    def _save(self) -> None:
-        content = {"request": self.request, "secret": self.secret.hex(), "released": self.released}
-        write_json(self.directory / "request.json", content)
-        (self.directory / "request.json").chmod(0o600)

@@ -1,6 +1,7 @@
 """`pretrain`: the paper's training stage, on people other than those who are to be protected."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from facemae.stages.stage import open_stage
 from facemae.train.checkpoint import drop_checkpoint, write_bytes
 from facemae.train.precision import resolve
 from facemae.train.pretrain import pretrain as train
-from facemae.train.world import join, wait_for_all
+from facemae.train.world import World, join, wait_for_all
 
 WEIGHTS, GEOMETRY = "model.safetensors", "model.json"
 
@@ -67,7 +68,8 @@ def pretrain(
             model = build_mae(spec.size, image_size=spec.image_size, patch_size=spec.patch_size)
             if init is not None:
                 _start_from(model, Path(init))
-            net, vectors = _phi(spec, phi, faces, cache or stage.directory / "vectors", execution)
+            own = stage.directory / "vectors"
+            net, vectors = _phi(spec, phi, faces, cache or own, world, execution)
             facts = train(
                 model,
                 photos,
@@ -81,6 +83,7 @@ def pretrain(
             if world.main:
                 save_model(stage.directory, model)
                 drop_checkpoint(stage.directory)
+                shutil.rmtree(own, ignore_errors=True)
                 stage.publish("model", facts | {"native": list(photos.size), "parameters": _count(model)})
             wait_for_all(world)
     return Path(out)
@@ -118,12 +121,16 @@ def _start_from(model: FaceMAE, init: Path) -> None:
 
 
 def _phi(
-    spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, execution: Execution
+    spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, world: World, execution: Execution
 ) -> tuple[Embedder | None, np.ndarray | None]:
     """The feature network and its vectors of the real photos; they need no second look at any photo, ever."""
     if not spec.loss.uses_phi or phi is None:
         return None, None
     wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
+    if world.main:
+        vectors_of(phi, faces, wanted, execution, cache)
+    # One rank writes the directory, all find it afterwards.
+    wait_for_all(world)
     return open_embedder(phi, spec.normalize), vectors_of(phi, faces, wanted, execution, cache)
 
 

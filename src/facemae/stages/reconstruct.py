@@ -1,6 +1,7 @@
 """`reconstruct`: masked set to the set that is released. Originals cannot enter here."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,7 @@ def reconstruct(model: Path, masked: Path, out: Path, spec: ReconstructSpec, exe
     """
     faces = FaceSet.open(masked, kind="masked")
     net = load_model(Path(model))
-    if net.grid != faces.cells[0]:
-        raise RecipeError(
-            f"{model} cannot reconstruct {masked}", got=f"a grid of {faces.cells[0]}", needed=f"{net.grid} cells a side"
-        )
+    _demand_fit(net, faces)
     device = join(execution.device).device
     parents = {"model": source_digest(Path(model)), "masked": faces.digest}
     settings = spec.model_dump() | {"precision": resolve(spec.precision, device)}
@@ -54,20 +52,30 @@ def reconstruct(model: Path, masked: Path, out: Path, spec: ReconstructSpec, exe
 def _write(
     net: FaceMAE, faces: FaceSet, directory: Path, spec: ReconstructSpec, device: torch.device, execution: Execution
 ) -> int:
-    writer = FaceSetWriter(directory)
     encode = encode_png if spec.format == "png" else _encode_jpeg
-    # An interruption can leave part of a chunk; its records are dropped by not being flushed, so whole chunks remain.
-    done = len(writer)
-    assert done % CHUNK == 0
-    with execution.progress.task("reconstruct", len(faces), "images", done) as task:
-        for start, images in _chunks(net, faces, done, spec, device, group=max(1, execution.batch // CHUNK)):
-            identities = faces.identities[start : start + len(images)]
-            for image, identity in zip(images, identities, strict=True):
-                writer.add(encode(image), int(identity))
-            if (start + len(images)) % CHUNK == 0:
+    with closing(FaceSetWriter(directory)) as writer:
+        done = len(writer)
+        with execution.progress.task("reconstruct", len(faces), "images", done) as task:
+            # A shard that fills up ends in the middle of a chunk: that chunk is computed whole and its rest is written.
+            first = done // CHUNK * CHUNK
+            for start, images in _chunks(net, faces, first, spec, device, group=max(1, execution.batch // CHUNK)):
+                fresh = range(max(start, done), start + len(images))
+                for i in fresh:
+                    writer.add(encode(images[i - start]), int(faces.identities[i]))
                 writer.flush()
-            task.advance(len(images))
-    return writer.finish()
+                task.advance(len(fresh))
+        return writer.finish()
+
+
+def _demand_fit(net: FaceMAE, faces: FaceSet) -> None:
+    grid, cell, _ = faces.cells
+    if net.grid != grid or net.patch_size % cell:
+        raise RecipeError(
+            f"the model cannot reconstruct {faces.directory}",
+            got=f"{grid} cells a side of {cell} pixels",
+            needed=f"{net.grid} cells a side, of {net.patch_size} pixels or a whole fraction of that",
+            remedy="mask with another cell, or name another model",
+        )
 
 
 def _chunks(

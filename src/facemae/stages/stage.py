@@ -79,8 +79,19 @@ def open_stage(
     try:
         if partial.exists() and not resumable:
             shutil.rmtree(partial)
-        partial.mkdir(parents=True, exist_ok=True)
-        yield stage
+        with naming_full_disk(out):
+            partial.mkdir(parents=True, exist_ok=True)
+            yield stage
+    finally:
+        if not stage.finished and not resumable:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def naming_full_disk(out: Path) -> Iterator[None]:
+    """Turn the system's error for a full disk or quota into ours."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
@@ -88,9 +99,6 @@ def open_stage(
                 remedy="free some space and run the same command again; everything finished before is untouched",
             ) from None
         raise
-    finally:
-        if not stage.finished and not resumable:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _demand_same(out: Path, digest: str) -> None:

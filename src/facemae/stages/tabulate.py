@@ -116,7 +116,7 @@ def _row(row: Row, table: Table, made: Made, people: Mapping[str, int]) -> RowRe
 
 def _leakage(attack: dict[str, Any], at: dict[str, Any]) -> LeakageResult:
     curve = [point for point in attack["curve"] if point["k"] == at["k"]]
-    kept = ("k", "identities", "value", "low", "high", "hits", "trials", "chance", "control", "verdict")
+    kept = ("k", "identities", "value", "low", "high", "hits", "trials", "chance", "control", "verdict", "method")
     return LeakageResult(
         attack=attack["attack"],
         embedder=attack["embedder"],
@@ -138,11 +138,10 @@ def _open_set(attack: dict[str, Any]) -> list[OpenSetResult]:
             attack=attack["attack"],
             embedder=attack["embedder"],
             fpir=point["target"],
-            value=point.get("value"),
-            low=point.get("low"),
-            high=point.get("high"),
+            **{key: point.get(key) for key in ("value", "low", "high", "hits", "trials", "method")},
             nonmember_trials=found["nonmember_trials"],
             nonmember_people=found["nonmember_people"],
+            smallest_measurable=found["smallest_measurable"],
         )
         for point in found["points"]
     ]
@@ -186,7 +185,7 @@ def _accuracies(train: str, protocol: str, seeds: Sequence[int], made: Made) -> 
 def _leakages(row: Row, judge: str, k: int, made: Made) -> tuple[float, np.ndarray, int]:
     """A row's leakage ("Org. to Org." where nothing was protected), its bootstrap replicates, and its people."""
     path = made.audits[row.label]
-    wanted = "Org. to released" if row.linkage else "Org. to Org."
+    wanted = audits.RELEASED if row.linkage else audits.UNPROTECTED
     for number, attack in enumerate(audits.read_audit(path)["attacks"]):
         if (attack["attack"], attack["embedder"], attack["same_photo"]) == (wanted, judge, "exclude"):
             column = [at["k"] for at in attack["at"]].index(k)

@@ -1,5 +1,7 @@
 """`verify`: how well a recogniser tells people apart, by the ten-fold protocol of the public benchmarks."""
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from facemae.spec.recipe import EmbedSpec, VerifySpec
 from facemae.stages.embed import vectors_of
 from facemae.stages.inputs import source_digest
 from facemae.stages.stage import open_stage
+from facemae.train.checkpoint import write_bytes
+from facemae.train.precision import resolve
+from facemae.train.world import join
 
 RESULT, REPLICATES = "verification.json", "replicates.npy"
 
@@ -35,39 +40,44 @@ def verify(
         "faces": photos.digest,
         "pairs": source_digest(Path(pairs)),
     }
-    with open_stage("verify", out, spec=spec.model_dump(), parents=parents) as stage:
+    settings = spec.model_dump() | {"precision": resolve(spec.precision, join(execution.device).device)}
+    with open_stage("verify", out, spec=settings, parents=parents) as stage:
         if not stage.finished:
             wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
             vectors = np.asarray(vectors_of(embedder, faces, wanted, execution, cache))
             result = ten_folds(vectors, listed, photos.identities.astype(np.int64), spec)
             content = result.to_dict() | {"xnorm": xnorm(vectors[:, 0], vectors[:, 1])}
             write_json(stage.directory / RESULT, content)
-            np.save(stage.directory / REPLICATES, result.replicates)
+            write_bytes(stage.directory / REPLICATES, _npy(result.replicates))
             stage.publish("verification", {"pairs": result.pairs, "accuracy": result.accuracy.value})
     return read_result(out)
 
 
 def read_result(directory: Path) -> dict[str, Any]:
     """What `verify` wrote."""
-    import json
-
     return json.loads((Path(directory) / RESULT).read_bytes())
 
 
 def ten_folds(vectors: np.ndarray, pairs: Pairs, people: np.ndarray, spec: VerifySpec) -> Verification:
     """The protocol on raw vectors (n x 2 x d) of the set that ``pairs`` points into."""
     unit = flip_sum(vectors[:, 0], vectors[:, 1])
-    # Folds are contiguous runs of the list; a list that carries fold numbers is brought into that order.
+    # The protocol cuts folds as contiguous equal runs; a list that carries fold numbers is brought into that order.
     order = np.argsort(pairs.fold, kind="stable")
     left, right = pairs.left[order], pairs.right[order]
     return ten_fold(
         unit[left],
         unit[right],
         pairs.same[order],
-        folds=int(pairs.fold.max()) + 1,
+        folds=len(np.unique(pairs.fold)),
         people_a=people[left],
         people_b=people[right],
         fars=spec.far,
         replicates=spec.replicates,
         seed=spec.seed,
     )
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

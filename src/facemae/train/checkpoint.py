@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 FILE = "checkpoint.pt"
 
@@ -29,6 +30,11 @@ def load_checkpoint(directory: Path) -> dict[str, Any] | None:
 def drop_checkpoint(directory: Path) -> None:
     """Forget the training state of a finished run; its weights are stored apart."""
     (directory / FILE).unlink(missing_ok=True)
+
+
+def all_finite(module: nn.Module) -> bool:
+    """Whether every weight is a number: a state that is not must never replace an older checkpoint."""
+    return all(bool(parameter.isfinite().all()) for parameter in module.parameters())
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:

@@ -1,5 +1,7 @@
 """Vectors of every image of a set, in fixed chunks so that the result depends on nothing but set and weights."""
 
+import io
+import math
 import os
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from facemae.train.precision import autocast
 
 CHUNK = 64
 """Images per forward pass, by record number; the last chunk is padded. Matrix products round differently at other
-shapes, so this number is part of the result, and ``Execution.batch`` only says how many chunks are read at once."""
+shapes, so this number is part of the result, and ``Execution.batch`` has no say in it."""
 
 
 def embed_faces(
@@ -50,9 +52,21 @@ def _fill(
             images = faces.images(range(start, start + count))
             padded = np.concatenate([images, np.zeros((CHUNK - count, *images.shape[1:]), np.uint8)])
             views = embed_views(embedder, to_unit(padded, device))
-            stream.write(views.float().cpu().numpy().tobytes())
+            stream.write(views.float().cpu().numpy().astype("<f4").tobytes())
             task.advance(count)
-    vectors = np.fromfile(partial, np.float32).reshape(-1, 2, width)[: len(faces)]
-    with out.open("wb") as stream:
-        np.save(stream, vectors)
+    _finish(partial, out, (len(faces), 2, width))
+
+
+def _finish(partial: Path, out: Path, shape: tuple[int, int, int]) -> None:
+    """The raw numbers of ``partial``, cut to ``shape``, as an .npy file that is whole or absent."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    whole = out.with_suffix(".whole")
+    with whole.open("wb") as stream:
+        stream.write(header.getvalue())
+        # Not by np.save, whose error for a full disk does not tell that it is one.
+        stream.write(np.memmap(partial, np.uint8, "r")[: math.prod(shape) * 4].data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    whole.rename(out)
     partial.unlink()

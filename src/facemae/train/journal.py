@@ -1,8 +1,11 @@
 """The log of a training run: one JSON object a line, consistent with the checkpoint it is resumed from."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from facemae.train.checkpoint import write_bytes
 
 
 class Journal:
@@ -10,16 +13,17 @@ class Journal:
 
     def __init__(self, path: Path, step: int = 0) -> None:
         kept = [row for row in read_journal(path) if row["step"] <= step] if path.exists() else []
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        self._stream = path.open("a", encoding="utf-8")
+        write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        # Line by line: a run that dies in this process must not leave rows in a buffer that is written out later.
+        self._stream = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, step: int, **values: float) -> None:
-        """Append one row; it is on disk at the next checkpoint at the latest."""
+        """Append one row; it is on disk at the next `flush` at the latest."""
         self._stream.write(json.dumps({"step": step, **values}) + "\n")
 
     def flush(self) -> None:
-        """Hand the rows to the operating system."""
-        self._stream.flush()
+        """Put the rows on disk; done before every checkpoint, which must not know of more than they tell."""
+        os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """No more rows."""

@@ -98,7 +98,7 @@ class _Steps(Dataset[Batch]):
         return self._pixels[indices]
 
     def _load(self, indices: np.ndarray) -> np.ndarray:
-        images = self._faces.images(indices)
+        images = self._faces.images(indices.tolist())
         return resize(images, self._sight.size) if self._sight.size else images
 
 
@@ -108,7 +108,7 @@ def batches(
     """The shares of this rank for ``steps``, in order; ``batch`` counts all ranks."""
     source = _Steps(faces, sight, batch, world, cache=workers == 0)
     # Items are whole batches already, so the loader only moves them between processes.
-    yield from DataLoader(source, sampler=list(steps), batch_size=None, num_workers=workers)  # type: ignore[arg-type]
+    yield from DataLoader(source, sampler=list(steps), batch_size=None, num_workers=workers)
 
 
 def resize(images: UInt8[np.ndarray, "b h w 3"], size: int) -> UInt8[np.ndarray, "b s s 3"]:

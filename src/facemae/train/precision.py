@@ -6,7 +6,7 @@ import torch
 
 
 def resolve(precision: str, device: torch.device) -> str:
-    """ "fp32" or "bf16": "auto" takes bf16 where the hardware multiplies it (CUDA ≥ 8.0; CPU with AVX512-BF16 or AMX)."""
+    """``fp32`` or ``bf16``; ``auto`` is bf16 where the hardware multiplies it (CUDA 8.0; CPU: AVX512-BF16, AMX)."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

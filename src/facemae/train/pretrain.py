@@ -21,7 +21,7 @@ from facemae.nn.mae import FaceMAE, pixel_loss
 from facemae.nn.patches import enlarge_cells, gather_patches, patchify
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import PretrainSpec
-from facemae.train.checkpoint import load_checkpoint, save_checkpoint
+from facemae.train.checkpoint import all_finite, load_checkpoint, save_checkpoint
 from facemae.train.journal import Journal
 from facemae.train.loader import Batch, Sight, batches, to_unit
 from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine
@@ -29,7 +29,7 @@ from facemae.train.precision import autocast
 from facemae.train.world import World, gather_rows, mean_over_ranks, parallel, wait_for_all
 
 REPORT = 10
-"""Steps between two rows of the journal; the loss is looked at for NaN as often, and before every checkpoint."""
+"""Steps between two rows of the journal; the loss is looked at for NaN as often."""
 
 
 def native_cell(image_size: int, patch_size: int, native: tuple[int, int]) -> int:
@@ -50,7 +50,7 @@ def native_cell(image_size: int, patch_size: int, native: tuple[int, int]) -> in
 
 
 def total_steps(spec: PretrainSpec, count: int) -> int:
-    """Optimiser steps: ceil(image-steps / batch), where ``epochs`` (the paper's 200 by default) count ``count`` each."""
+    """Optimiser steps: ceil(image-steps / batch); an epoch (the paper has 200 of them) is ``count`` image-steps."""
     image_steps = spec.image_steps or (spec.epochs or 200) * count
     return math.ceil(image_steps / spec.batch)
 
@@ -105,15 +105,17 @@ def pretrain(
             clip_norm(model.parameters(), spec.clip)
             optimizer.step()
             # ---- report -----------------------------------------------------------------------
-            last = step + 1 == steps
-            due = time.monotonic() - saved > execution.checkpoint_seconds
-            if (step + 1) % REPORT == 0 or last or due:
+            note = ""
+            if (step + 1) % REPORT == 0 or step + 1 == steps:
                 values = mean_over_ranks([total.item(), *(term.item() for term in terms.values())], world)
                 _demand_finite(values[0], step, directory)
                 if journal:
                     journal.write(step + 1, loss=values[0], **dict(zip(terms, values[1:], strict=True)))
-            task.advance(spec.batch, f"loss {values[0]:.4f}" if (step + 1) % REPORT == 0 else "")
-            if (due or last) and journal:
+                note = f"loss {values[0]:.4f}"
+            task.advance(spec.batch, note)
+            # Only the main rank looks at the clock: nothing that the ranks do together may depend on it.
+            due = step + 1 == steps or time.monotonic() - saved > execution.checkpoint_seconds
+            if journal and due and all_finite(model):
                 journal.flush()
                 save_checkpoint(directory, _state(step + 1, model, optimizer))
                 saved = time.monotonic()

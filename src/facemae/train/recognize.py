@@ -14,7 +14,7 @@ from facemae.nn.embedder import Embedder, prepare
 from facemae.nn.margin import MarginHead
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import RecognizeSpec
-from facemae.train.checkpoint import load_checkpoint, save_checkpoint
+from facemae.train.checkpoint import all_finite, load_checkpoint, save_checkpoint
 from facemae.train.journal import Journal
 from facemae.train.loader import Sight, batches, to_unit
 from facemae.train.optim import clip_norm, set_rate, warmup_steps
@@ -22,6 +22,7 @@ from facemae.train.precision import autocast
 from facemae.train.world import World, mean_over_ranks, parallel, wait_for_all
 
 REPORT = 10
+"""Steps between two rows of the journal; the loss is looked at for NaN as often."""
 
 
 class _Classifier(nn.Module):
@@ -90,10 +91,8 @@ def recognize(
             clip_norm(embedder.parameters(), spec.clip)
             optimizer.step()
             # ---- report -----------------------------------------------------------------------
-            last = step + 1 == spec.iterations
-            due = time.monotonic() - saved > execution.checkpoint_seconds
             note = ""
-            if (step + 1) % REPORT == 0 or last or due:
+            if (step + 1) % REPORT == 0 or step + 1 == spec.iterations:
                 (value,) = mean_over_ranks([loss.item()], world)
                 if not math.isfinite(value):
                     raise NonFiniteLoss(
@@ -104,7 +103,9 @@ def recognize(
                     journal.write(step + 1, loss=value)
                 note = f"loss {value:.3f}"
             task.advance(spec.batch, note)
-            if (due or last) and journal:
+            # Only the main rank looks at the clock: nothing that the ranks do together may depend on it.
+            due = step + 1 == spec.iterations or time.monotonic() - saved > execution.checkpoint_seconds
+            if journal and due and all_finite(classifier):
                 journal.flush()
                 save_checkpoint(directory, _state(step + 1, classifier, optimizer))
                 saved = time.monotonic()

@@ -7,6 +7,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from facemae.errors import RecipeError
+
+PATIENCE = timedelta(hours=12)
+"""How long a rank waits for the others: the main rank may have to embed a whole set before the first step."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def join(device: str = "auto") -> World:
     else:
         _keep_freed_memory()
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo")
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     return World(rank, size, local)
 
 
@@ -71,14 +75,14 @@ class _Gather(torch.autograd.Function):
     """Forward: concatenate the rows of all ranks. Backward: sum the gradients of all ranks, keep our own rows."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.rows = rows.shape[0]
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         gradient = gradient.contiguous()
         dist.all_reduce(gradient, op=dist.ReduceOp.SUM)
         start = dist.get_rank() * ctx.rows

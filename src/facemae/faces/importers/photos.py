@@ -153,7 +153,7 @@ class _Preparer:
             raise MixedSizes(
                 "photos differ in size",
                 got=f"{first_width}×{first_height} ({first}) and {width}×{height} ({file})",
-                remedy=f"give landmarks to align them, or --set import.size={ALIGNED_SIZE} to resample all",
+                remedy=f"give landmarks to align them, or --set size={ALIGNED_SIZE} to resample all",
             )
 
 

@@ -1,0 +1,140 @@
+"""Digests name requests: one spelling per value, and every part of a request counts."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from facemae.errors import StageError
+from facemae.spec import manifest as module
+from facemae.spec.manifest import (
+    FILE,
+    Manifest,
+    canonical,
+    digest_of,
+    hash_file,
+    hash_path,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def made(**changes: Any) -> Manifest:
+    content: dict[str, Any] = {
+        "stage": "mask",
+        "kind": "masked",
+        "digest": "ab" * 32,
+        "spec": {"ratio": 0.75},
+        "parents": {},
+        "facts": {"records": 3, "name": "Zoë"},
+        "facemae": "0.1.0",
+    }
+    return Manifest(**content | changes)
+
+
+def turned(value: Any) -> Any:
+    """The same value with every dictionary filled in the opposite order."""
+    if isinstance(value, dict):
+        return {key: turned(item) for key, item in reversed(value.items())}
+    return [turned(item) for item in value] if isinstance(value, list) else value
+
+
+def test_canonical_is_sorted_json_without_spaces() -> None:
+    assert canonical({"b": (1, 0.75), "a": {"é": None, "c": True}}) == b'{"a":{"c":true,"\\u00e9":null},"b":[1,0.75]}'
+
+
+@given(PLAIN)
+def test_canonical_ignores_key_order_and_reads_back(value: Any) -> None:
+    assert canonical(turned(value)) == canonical(value)
+    assert json.loads(canonical(value)) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_canonical_refuses_what_is_no_number(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical({"loss": [value]})
+
+
+def test_digest_is_the_hash_of_the_canonical_request() -> None:
+    text = b'["mask",1,{"cell":8,"ratio":0.75},{"faces":"f0"}]'
+    assert digest_of("mask", {"ratio": 0.75, "cell": 8}, {"faces": "f0"}) == hashlib.sha256(text).hexdigest()
+
+
+def test_digest_changes_with_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec: dict[str, Any] = {"ratio": 0.75, "loss": {"pixel": 1.0, "instance": 0.0}, "far": (0.1, 0.01)}
+    parents = {"faces": "f0", "model": "m0"}
+    digests = [
+        digest_of("mask", spec, parents),
+        digest_of("masks", spec, parents),
+        digest_of("mask", spec | {"ratio": 0.7}, parents),
+        digest_of("mask", spec | {"loss": {"pixel": 1.0, "instance": 0.1}}, parents),
+        digest_of("mask", spec | {"far": (0.01, 0.1)}, parents),
+        digest_of("mask", spec | {"sigma": None}, parents),
+        digest_of("mask", {key: value for key, value in spec.items() if key != "far"}, parents),
+        digest_of("mask", spec, parents | {"faces": "f1"}),
+        digest_of("mask", spec, {"faces": "m0", "model": "f0"}),
+        digest_of("mask", spec, {"faces": "f0"}),
+    ]
+    monkeypatch.setattr(module, "CONTRACT", module.CONTRACT + 1)
+    digests.append(digest_of("mask", spec, parents))
+    assert len(set(digests)) == len(digests)
+
+
+def test_hash_of_a_folder_sees_names_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x").write_bytes(b"1")
+    assert hash_path(tmp_path / "a/x") == hash_file(tmp_path / "a/x") == hashlib.sha256(b"1").hexdigest()
+    first = hash_path(tmp_path)
+    assert hash_path(tmp_path) == first
+    (tmp_path / "a/x").write_bytes(b"2")
+    second = hash_path(tmp_path)
+    (tmp_path / "a/x").rename(tmp_path / "a/y")
+    third = hash_path(tmp_path)
+    assert len({first, second, third}) == 3
+
+
+def test_manifest_survives_the_disk(tmp_path: Path) -> None:
+    write_manifest(tmp_path, made())
+    assert read_manifest(tmp_path) == made()
+    assert json.loads((tmp_path / FILE).read_text("utf-8"))["schema"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_manifest_is_frozen_and_strict() -> None:
+    with pytest.raises(ValidationError):
+        made().stage = "other"  # type: ignore[misc]
+    for wrong in ({"kind": "photo"}, {"contract": "1"}, {"more": 1}, {"digest": 5}):
+        with pytest.raises(ValidationError):
+            made(**wrong)
+
+
+def test_no_manifest_is_an_unfinished_directory(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"not a finished facemae directory: got no manifest\.json"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"schema": 1, "stage": 3}', b"\xff"])
+def test_a_foreign_manifest_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(StageError, match="is not a manifest") as caught:
+        read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}

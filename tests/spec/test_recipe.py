@@ -1,0 +1,262 @@
+"""Recipes: every mistake at once and by name, one level of `extends`, `--set`, and the package's own files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import facemae
+from facemae.errors import RecipeError
+from facemae.spec import recipe as recipe_module
+from facemae.spec.recipe import (
+    SECTIONS,
+    AuditSpec,
+    Loss,
+    MaskSpec,
+    PretrainSpec,
+    Recipe,
+    RecognizeSpec,
+    build,
+    merge,
+    parse_settings,
+    read_toml,
+    recipe_names,
+    section_spec,
+)
+from facemae.spec.table import StageCall, Table
+
+RECIPES = Path(facemae.__file__).parent / "recipes"
+PACKAGED = sorted(str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.toml"))
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def refused(model: Any, data: dict[str, Any]) -> str:
+    with pytest.raises(RecipeError) as caught:
+        build(model, data, "mine.toml")
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- defaults ------------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_the_papers_setting() -> None:
+    recipe = Recipe()
+    assert (recipe.mask.ratio, recipe.mask.cell) == (0.75, 8)
+    pretrain = recipe.pretrain
+    assert (pretrain.size, pretrain.image_size, pretrain.patch_size, pretrain.ratio) == ("base", 224, 16, 0.75)
+    assert (pretrain.base_lr, pretrain.weight_decay, pretrain.betas) == (1.5e-4, 0.05, (0.9, 0.95))
+    assert (recipe.recognize.margin.margin, recipe.recognize.margin.scale) == (0.5, 64.0)
+    assert recipe.audit.k == (1, 2, 3, 4)
+
+
+def test_every_verb_has_its_section() -> None:
+    assert set(SECTIONS) == {
+        "import", "export", "mask", "pretrain", "reconstruct", "recognize", "embed", "verify", "audit",
+    }  # fmt: skip
+    assert SECTIONS["mask"] is MaskSpec
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        MaskSpec().ratio = 0.5  # type: ignore[misc]
+
+
+# ---- mistakes ------------------------------------------------------------------------------------------------------
+
+
+def test_all_mistakes_at_once_each_with_key_got_and_needed() -> None:
+    text = refused(
+        Recipe,
+        {
+            "mask": {"ratio": 1.5, "cell": "8", "methd": "cells"},
+            "audit": {"k": [1, 0], "same_photo": "maybe"},
+            "pretrain": {"loss": {"pixel": -1.0}},
+            "teach": {},
+        },
+    )
+    head, _, rest = text.partition(": ")
+    assert head == "mine.toml"
+    mistakes = rest.replace("; keys here", ", keys here").split("; ")
+    assert sorted(mistakes) == [
+        "audit.k.1: input should be greater than 0 (got 0)",
+        "audit.same_photo: input should be 'exclude', 'include' or 'both' (got 'maybe')",
+        "mask.cell: input should be a valid integer (got '8')",
+        "mask.methd: unknown key, keys here are cell, method, ratio, seed, sigma",
+        "mask.ratio: input should be less than 1 (got 1.5)",
+        "pretrain.loss.pixel: input should be greater than or equal to 0 (got -1.0)",
+        f"teach: unknown key, keys here are {', '.join(sorted(SECTIONS))}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [
+        (Loss, {"pixel": 0.0, "instance": 0.0, "relation": 0.0}, "mine.toml: all three loss weights are 0; give"),
+        (PretrainSpec, {"epochs": 2, "image_steps": 100}, "epochs and image_steps both given; give one of them"),
+        (PretrainSpec, {"image_size": 60}, "image_size 60 is not a multiple of patch_size 16"),
+        (PretrainSpec, {"betas": [0.9]}, "betas.1: field required (got (0.9,))"),
+        (AuditSpec, {"draws": 19}, "draws: input should be greater than or equal to 20 (got 19)"),
+        (MaskSpec, {"ratio": 0}, "ratio: input should be greater than 0 (got 0)"),
+        (MaskSpec, {"ratio": True}, "ratio: input should be a valid number (got True)"),
+        (MaskSpec, {"seed": 1.0}, "seed: input should be a valid integer (got 1.0)"),
+        (RecognizeSpec, {"margin": {"kind": "softmax"}}, "margin.kind: input should be 'arcface' or 'cosface'"),
+        (RecognizeSpec, {"margin": 0.5}, "margin: input should be a valid dictionary or instance of Margin (got 0.5)"),
+    ],
+)  # fmt: skip
+def test_one_mistake(model: Any, data: dict[str, Any], said: str) -> None:
+    assert said in refused(model, data)
+
+
+def test_toml_arrays_and_whole_numbers_fit() -> None:
+    assert build(PretrainSpec, {"betas": [0.9, 0.999], "weight_decay": 0}, "").betas == (0.9, 0.999)
+    assert build(AuditSpec, {"identities": []}, "").identities == ()
+
+
+# ---- files and `extends` -------------------------------------------------------------------------------------------
+
+
+def test_merge_goes_key_by_key_and_replaces_lists() -> None:
+    base = {"a": {"x": 1, "y": {"z": 2}}, "b": [1, 2], "c": 3}
+    over = {"a": {"y": {"w": 4}}, "b": [5], "c": {"d": 6}}
+    assert merge(base, over) == {"a": {"x": 1, "y": {"z": 2, "w": 4}}, "b": [5], "c": {"d": 6}}
+    assert base == {"a": {"x": 1, "y": {"z": 2}}, "b": [1, 2], "c": 3}
+
+
+def test_extends_one_level(tmp_path: Path) -> None:
+    write(tmp_path / "base.toml", "[mask]\nratio = 0.5\ncell = 4\n")
+    mine = write(tmp_path / "mine.toml", 'extends = "base.toml"\n[mask]\nratio = 0.9\n')
+    assert read_toml(mine) == {"mask": {"ratio": 0.9, "cell": 4}}
+    third = write(tmp_path / "third.toml", 'extends = "mine.toml"\n')
+    with pytest.raises(RecipeError, match=r"third\.toml extends .*mine\.toml: got a file that extends another"):
+        read_toml(third)
+
+
+def test_extends_a_recipe_of_the_package(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.toml", 'extends = "base"\n[mask]\ncell = 4\n')
+    assert read_toml(mine)["mask"] == read_toml("base")["mask"] | {"cell": 4}
+
+
+def test_a_base_of_the_package_is_never_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    write(package / "base.toml", "[mask]\nratio = 0.5\n")
+    write(package / "child.toml", 'extends = "base"\n')
+    monkeypatch.setattr(recipe_module.resources, "files", lambda name: package)
+    write(tmp_path / "base", "[mask]\nratio = 0.9\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_toml("child") == {"mask": {"ratio": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.toml", None, "no recipe file"),
+        ("nothing-like-it", None, "no such recipe: got 'nothing-like-it'; needed a .toml file or base"),
+        ("x.toml", b"[mask\n", "x.toml is not TOML"),
+        ("x.toml", b'note = "\xff"\n', "x.toml is not TOML"),
+        ("x.toml", b'extends = "y.toml"\n', "no such recipe: got 'y'; needed a .toml file or base"),
+    ],
+)
+def test_unreadable_files(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    source = tmp_path / name if name.endswith(".toml") else Path(name)
+    if content is not None:
+        source.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        read_toml(str(source))
+    assert said in str(caught.value)
+
+
+# ---- `--set` -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_toml_values_else_text() -> None:
+    texts = [
+        "ratio=0.5",
+        "seed=3",
+        "flip=false",
+        "size=tiny",
+        "loss.pixel=1",
+        "loss.relation=0.0",
+        'note="a=b"',
+        "k=[1, 2]",
+    ]
+    assert parse_settings(texts) == {
+        "ratio": 0.5,
+        "seed": 3,
+        "flip": False,
+        "size": "tiny",
+        "loss": {"pixel": 1, "relation": 0.0},
+        "note": "a=b",
+        "k": [1, 2],
+    }  # fmt: skip
+
+
+def test_the_last_setting_wins() -> None:
+    assert parse_settings(["ratio=0.5", "ratio=0.6"]) == {"ratio": 0.6}
+    assert parse_settings([]) == {}
+
+
+@pytest.mark.parametrize("text", ["ratio", "=3", ""])
+def test_a_setting_needs_key_and_value(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"--set: got .*; needed key=value"):
+        parse_settings([text])
+
+
+def test_section_spec_is_recipe_then_settings(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "mine.toml", "[mask]\nratio = 0.5\ncell = 4\n[audit]\ndraws = 30\n")
+    assert section_spec("mask", MaskSpec, recipe, ["ratio=0.9"]) == MaskSpec(ratio=0.9, cell=4)
+    assert section_spec("pretrain", PretrainSpec, recipe, []) == PretrainSpec()
+    assert section_spec("mask", MaskSpec, None, []) == MaskSpec()
+    with pytest.raises(RecipeError, match="settings of mask: ratoi: unknown key; keys here are cell, method, ratio"):
+        section_spec("mask", MaskSpec, recipe, ["ratoi=0.9"])
+
+
+def test_a_mistake_in_another_section_is_told_too(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "mine.toml", "[mask]\nratio = 0.5\n[audit]\ndraws = 3\n[pretrian]\nepochs = 3\n")
+    with pytest.raises(RecipeError, match=r"audit\.draws: .*\(got 3\); pretrian: unknown key"):
+        section_spec("mask", MaskSpec, recipe, [])
+
+
+def test_the_sections_of_a_table_serve_as_a_recipe() -> None:
+    assert section_spec("recognize", RecognizeSpec, "demo", []).backbone == read_toml("demo")["recognize"]["backbone"]
+
+
+# ---- the package's own files ---------------------------------------------------------------------------------------
+
+
+def test_the_package_has_recipes() -> None:
+    assert {"base", "demo"} <= set(recipe_names())
+
+
+def test_base_spells_the_defaults_out() -> None:
+    base, defaults = build(Recipe, read_toml("base"), "base"), Recipe()
+    told = {"pretrain": {"batch", "epochs"}}
+    for name in SECTIONS:
+        field = "imports" if name == "import" else name
+        ours, theirs = getattr(base, field).model_dump(), getattr(defaults, field).model_dump()
+        assert {key for key in ours if ours[key] != theirs[key]} <= told.get(name, set())
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_recipe_is_valid(name: str) -> None:
+    content = read_toml(RECIPES / name)
+    if "rows" in content:
+        table = build(Table, content, name)
+        for call in table.stages.values():
+            shared = table.recognize if call.verb == "recognize" else {}
+            build(SECTIONS[call.verb], merge(shared, call.settings), f"{name}, a {call.verb} stage")
+        return
+    sections = {key: value for key, value in content.items() if key in SECTIONS}
+    build(Recipe, sections, name)
+    # What is more than a recipe and less than a table is there to be extended.
+    assert set(content) - set(sections) <= set(Table.model_fields)
+    for stage, call in content.get("stages", {}).items():
+        build(StageCall, call, f"{name}, stage {stage}")

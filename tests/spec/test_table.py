@@ -1,0 +1,125 @@
+"""Tables: whatever is named exists, settings fit their verbs, claims compare rows that are there."""
+
+from typing import Any
+
+import pytest
+
+from facemae.errors import RecipeError
+from facemae.spec.recipe import build, merge
+from facemae.spec.table import Table, stage_name
+
+ORIGINAL = {"label": "Original", "train": "people"}
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "title": "Two rows",
+        "original": "people",
+        "protocols": [{"name": "LFW", "faces": "exam", "pairs": "exam/pairs/lfw.csv"}],
+        "judges": [{"name": "judge", "source": "data:judge.onnx"}],
+        "rows": [ORIGINAL, {"label": "Masked", "train": "masked", "linkage": "masked.private"}],
+        "claims": [
+            {"claim": "masking costs accuracy", "a": "Original", "b": "Masked", "metric": "LFW"},
+            {"claim": "and hides people", "a": "Original", "b": "Masked", "metric": "leakage:judge:2"},
+        ],
+        "pictures": [{"label": "original", "faces": "people"}],
+        "stages": {
+            "people": {"verb": "import", "inputs": ["synthetic"], "settings": {"size": 48}},
+            "exam": {"verb": "import", "inputs": ["data:lfw.tar"]},
+            "masked": {"verb": "mask", "inputs": ["people"], "settings": {"ratio": 0.5}},
+        },
+    }  # fmt: skip
+    return merge(table, changes)
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        build(Table, content(**changes), "mine")
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_table() -> None:
+    table = build(Table, content(), "mine")
+    assert [row.label for row in table.rows] == ["Original", "Masked"]
+    assert table.stages["masked"].needs() == ("people",)
+    assert table.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("people", "people"), ("people/pairs/lfw.csv", "people"), ("people.private", "people"), ("a.b/c.private", "a.b")],
+)
+def test_stage_name(name: str, stage: str) -> None:
+    assert stage_name(name) == stage
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"original": "peple"},
+        {"nonmembers": "peple"},
+        {"judges": [{"name": "judge", "source": "peple"}]},
+        {"protocols": [{"name": "LFW", "faces": "peple", "pairs": "data:pairs.txt"}]},
+        {"protocols": [{"name": "LFW", "faces": "exam", "pairs": "peple/pairs.csv"}]},
+        {"rows": [ORIGINAL, {"label": "Masked", "train": "peple"}]},
+        {"rows": [ORIGINAL, {"label": "Masked", "train": "masked", "linkage": "peple.private"}]},
+        {"pictures": [{"label": "original", "faces": "people", "linkage": "peple.private"}]},
+        {"stages": {"masked": {"inputs": ["peple"]}}},
+        {"stages": {"masked": {"like": "peple"}}},
+    ],
+)  # fmt: skip
+def test_a_name_that_no_stage_has(changes: dict[str, Any]) -> None:
+    said = refused(**changes)
+    assert "no stage is called peple" in said
+    assert "stages are exam, masked, people" in said
+
+
+def test_names_and_claims_are_told_at_once() -> None:
+    claims = [
+        {"claim": "one", "a": "Original", "b": "Blurred", "metric": "LFW"},
+        {"claim": "two", "a": "Original", "b": "Masked", "metric": "CFP"},
+        {"claim": "three", "a": "Original", "b": "Masked", "metric": "leakage:phi:2"},
+        {"claim": "four", "a": "Original", "b": "Masked", "metric": "leakage:judge:9"},
+    ]
+    metrics = "LFW, leakage:judge:1, leakage:judge:2, leakage:judge:3, leakage:judge:4"
+    assert refused(claims=claims, original="peple").split("; ") == [
+        "mine: no stage is called peple",
+        "stages are exam, masked, people",
+        "claim 'one' compares rows that the table does not have",
+        f"claim 'two' is about 'CFP', not {metrics}",
+        f"claim 'three' is about 'leakage:phi:2', not {metrics}",
+        f"claim 'four' is about 'leakage:judge:9', not {metrics}",
+    ]
+
+
+def test_metrics_follow_the_audits_k() -> None:
+    assert refused(audit={"k": [1]}).endswith("is about 'leakage:judge:2', not LFW, leakage:judge:1")
+
+
+def test_settings_are_checked_under_their_key() -> None:
+    said = refused(
+        audit={"draws": 3},
+        recognize={"margin": {"kind": "none"}},
+        stages={
+            "masked": {"settings": {"ratio": 3, "epochs": 4}},
+            "people": {"verb": "erase", "settings": {"nothing": 0}},
+            "exam": {"input": ["x"]},
+        },
+        row=[],
+    )
+    assert said.removeprefix("mine: ").replace("; keys here", ", keys here").split("; ") == [
+        "recognize.margin.kind: input should be 'arcface' or 'cosface' (got 'none')",
+        "audit.draws: input should be greater than or equal to 20 (got 3)",
+        "stages.people.verb: input should be 'import', 'mask', 'pretrain', 'reconstruct' or 'recognize' (got 'erase')",
+        "stages.exam.input: unknown key, keys here are init, inputs, landmarks, like, phi, settings, verb",
+        "stages.masked.settings.ratio: input should be less than 1 (got 3)",
+        "stages.masked.settings.epochs: unknown key, keys here are cell, method, ratio, seed, sigma",
+        "row: unknown key, keys here are audit, claims, data, judges, nonmembers, note, original, pictures, protocols, "
+        "recognize, rows, seeds, stages, title, verify",
+    ]
+
+
+def test_a_table_needs_a_row() -> None:
+    assert "rows: " in refused(rows=[], claims=[])

@@ -1,0 +1,89 @@
+"""`export` leaves a whole folder or none, and what a crash left does not stand in the way."""
+
+import errno
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facemae.errors import Damaged, DiskFull, OutputExists
+from facemae.faces.codec import decode
+from facemae.spec.recipe import ExportSpec
+from facemae.stages import export as module
+from facemae.stages.export import export_faces
+from folders import demand_one_line, facemae, noise, originals, tree
+
+IMAGES = [noise(i, 8) for i in range(4)]
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    return originals(tmp_path / "set", IMAGES, [0, 0, 1, 1]).directory
+
+
+def test_folder(faces: Path, tmp_path: Path) -> None:
+    assert export_faces(faces, tmp_path / "new/out", ExportSpec()) == 4
+    found = tree(tmp_path / "new")
+    assert list(found) == [
+        "out/000000/00000000.png",
+        "out/000000/00000001.png",
+        "out/000001/00000002.png",
+        "out/000001/00000003.png",
+    ]
+    assert np.array_equal(np.stack([decode(data) for data in found.values()]), np.stack(IMAGES))
+
+
+def test_webdataset(faces: Path, tmp_path: Path) -> None:
+    assert export_faces(faces, tmp_path / "out", ExportSpec(format="webdataset")) == 4
+    (shard,) = (tmp_path / "out").iterdir()
+    with tarfile.open(shard) as archive:
+        assert archive.getnames()[:2] == ["00000000.png", "00000000.cls"]
+
+
+@pytest.mark.parametrize("content", [{}, {"mine.txt": "mine"}])
+def test_out_is_never_overwritten(faces: Path, tmp_path: Path, content: dict[str, str]) -> None:
+    (tmp_path / "out").mkdir()
+    for name, text in content.items():
+        (tmp_path / "out" / name).write_text(text)
+    before = tree(tmp_path)
+    with pytest.raises(OutputExists, match="exists: name another OUT or remove it"):
+        export_faces(faces, tmp_path / "out", ExportSpec())
+    assert tree(tmp_path) == before
+
+
+def test_an_error_leaves_nothing(faces: Path, tmp_path: Path) -> None:
+    shard = faces / "shards/00000.tar"
+    good = shard.read_bytes()
+    shard.write_bytes(good[: len(good) // 2])
+    with pytest.raises(Damaged):
+        export_faces(faces, tmp_path / "out", ExportSpec())
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    shard.write_bytes(good)
+    assert export_faces(faces, tmp_path / "out", ExportSpec()) == 4
+
+
+def test_a_full_disk(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "export_folder", full)
+    with pytest.raises(DiskFull, match="no space left while writing"):
+        export_faces(faces, tmp_path / "out", ExportSpec())
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_leftovers_of_a_killed_run_are_removed(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial/half.png").write_bytes(b"unfinished")
+    assert export_faces(faces, tmp_path / "out", ExportSpec()) == 4
+    assert "out/half.png" not in tree(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
+
+
+def test_on_the_command_line(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = facemae(capsys, "export", faces, tmp_path / "out", "--set", "format=webdataset")
+    assert (ended.code, ended.out, ended.err) == (0, f"4 images in {tmp_path / 'out'}\n", "")
+    assert "exists" in demand_one_line(facemae(capsys, "export", faces, tmp_path / "out"))
+    said = demand_one_line(facemae(capsys, "export", faces, tmp_path / "other", "--set", "format=zip"))
+    assert "format: input should be 'folder' or 'webdataset' (got 'zip')" in said

@@ -1,0 +1,82 @@
+"""A recogniser from any set: it learns its people, and the directory is one that every other verb takes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facemae.errors import DataError
+from facemae.faces.faceset import FaceSet
+from facemae.nn.embedder import load_embedder
+from facemae.spec.manifest import read_manifest
+from facemae.spec.recipe import EmbedSpec, Margin, MaskSpec, RecognizeSpec
+from facemae.stages.embed import vectors_of
+from facemae.stages.mask import mask
+from facemae.stages.recognize import recognize
+from facemae.train.journal import read_journal
+from helpers import Interrupted, contents, plain, pulling_plug, write_people_set
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_people_set(tmp_path_factory.mktemp("recognize") / "set", 6, 4)
+
+
+def spec(iterations: int, **settings: Any) -> RecognizeSpec:
+    given = {"backbone": "iresnet18", "width": 8, "input_size": 32, "embedding": 16, "batch": 16, "precision": "fp32"}
+    margin = Margin(margin=0.2, scale=16)
+    return RecognizeSpec.model_validate(given | {"iterations": iterations, "lr": 3.2, "margin": margin} | settings)
+
+
+def nearest_is_the_same_person(vectors: np.ndarray, labels: np.ndarray) -> float:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -2)
+    return float((labels[cosine.argmax(axis=1)] == labels).mean())
+
+
+def test_learns_its_own_people(faces: Path, tmp_path: Path) -> None:
+    out = recognize(faces, tmp_path / "out", spec(120), plain())
+    rows = read_journal(out / "journal.jsonl")
+    assert rows[0]["loss"] > 2.0
+    assert rows[-1]["loss"] < 0.05
+    vectors = vectors_of(out, faces, EmbedSpec(), plain(), tmp_path / "cache")
+    labels = FaceSet.open(faces).identities
+    unit = vectors[:, 0] / np.linalg.norm(vectors[:, 0], axis=1, keepdims=True)
+    cosine, same = unit @ unit.T, labels[:, None] == labels[None]
+    assert cosine[same].min() > cosine[~same].max()
+    assert nearest_is_the_same_person(vectors[:, 1], labels) == 1.0
+
+
+def test_the_directory_is_a_recogniser(faces: Path, tmp_path: Path) -> None:
+    out = recognize(faces, tmp_path / "out", spec(2), plain())
+    manifest = read_manifest(out)
+    assert manifest.kind == "recogniser"
+    assert manifest.facts == {"iterations": 2, "images": 24, "identities": 6}
+    assert manifest.spec["precision"] == "fp32"
+    net = load_embedder(out)
+    assert (net.input_size, net.embedding, net.normalize) == (32, 16, "insightface")
+    names = {"manifest.json", "journal.jsonl", "backbone.safetensors", "recogniser.json"}
+    assert set(contents(out)) == names
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_bytes(faces: Path, tmp_path: Path) -> None:
+    whole = contents(recognize(faces, tmp_path / "whole", spec(12), plain(checkpoint_seconds=1e9)))
+    with pytest.raises(Interrupted):
+        recognize(faces, tmp_path / "cut", spec(12), pulling_plug(8, checkpoint_seconds=0))
+    assert contents(recognize(faces, tmp_path / "cut", spec(12), plain(checkpoint_seconds=0))) == whole
+
+
+def test_a_masked_set_is_seen_as_cells_on_grey(faces: Path, tmp_path: Path) -> None:
+    masked = mask(faces, tmp_path / "masked", MaskSpec(seed=0), plain())
+    out = recognize(masked, tmp_path / "out", spec(2), plain())
+    assert read_manifest(out).parents == {"faces": read_manifest(masked).digest}
+
+
+def test_one_person_cannot_be_recognised(tmp_path: Path) -> None:
+    alone = write_people_set(tmp_path / "set", 1, 3)
+    with pytest.raises(DataError, match="got one person; needed at least two") as raised:
+        recognize(alone, tmp_path / "out", spec(1), plain())
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()

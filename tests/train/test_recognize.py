@@ -1,0 +1,129 @@
+"""The recogniser's loop: it learns its people, resumes bit for bit and fails in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facemae.errors import DataError, NonFiniteLoss, RecipeError
+from facemae.faces.faceset import FaceSet
+from facemae.nn.embedder import Embedder, build_backbone
+from facemae.spec.execution import Execution
+from facemae.spec.recipe import Margin, RecognizeSpec
+from facemae.train import recognize as loop
+from facemae.train.checkpoint import load_checkpoint
+from facemae.train.journal import read_journal
+from facemae.train.world import World
+from helpers import Interrupted, plain, pulling_plug, write_people_set
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    return FaceSet.open(write_people_set(tmp_path_factory.mktemp("recognize") / "set", 4, 4))
+
+
+def spec(iterations: int, **settings: Any) -> RecognizeSpec:
+    given = {"backbone": "iresnet18", "width": 4, "input_size": 32, "embedding": 8, "batch": 8, "precision": "fp32"}
+    return RecognizeSpec.model_validate(given | {"iterations": iterations, "lr": 3.0, "warmup": 0.1} | settings)
+
+
+def train(directory: Path, faces: FaceSet, asked: RecognizeSpec, execution: Execution) -> tuple[Embedder, bytes]:
+    directory.mkdir(exist_ok=True)
+    torch.manual_seed(asked.seed)
+    net = build_backbone(asked.backbone, width=asked.width, input_size=asked.input_size, embedding=asked.embedding)
+    embedder = Embedder(net, input_size=asked.input_size, embedding=asked.embedding)
+    loop.recognize(embedder, faces, asked, directory=directory, world=ALONE, execution=execution)
+    return embedder, (directory / "journal.jsonl").read_bytes()
+
+
+def equal(one: Embedder, other: Embedder) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def through(faces: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[Embedder, bytes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "REPORT", 2)
+        return train(tmp_path_factory.mktemp("through") / "run", faces, spec(7), plain())
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0, 1), (0, 4), (0, 7), (1e9, 3)])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    seconds: float,
+    calls: int,
+    through: tuple[Embedder, bytes],
+    faces: FaceSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "REPORT", 2)
+    with pytest.raises(Interrupted):
+        train(tmp_path, faces, spec(7), pulling_plug(calls, checkpoint_seconds=seconds))
+    state = load_checkpoint(tmp_path)
+    assert (state["step"] if state else 0) == (calls - 1 if seconds == 0 else 0)
+    embedder, journal = train(tmp_path, faces, spec(7), plain(checkpoint_seconds=seconds))
+    assert equal(embedder, through[0])
+    assert journal == through[1]
+
+
+@pytest.mark.parametrize("kind", ["arcface", "cosface"])
+def test_first_loss_is_the_margin_cross_entropy(
+    kind: str, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounds that need no second implementation: with all cosines c in [-1, 1], margin 0 and scale s → 0, L = ln n."""
+    monkeypatch.setattr(loop, "REPORT", 1)
+    margin = Margin(kind=kind, margin=0.0, scale=1e-6)  # type: ignore[arg-type]
+    train(tmp_path, faces, spec(1, margin=margin), plain())
+    [row] = read_journal(tmp_path / "journal.jsonl")
+    assert row["loss"] == pytest.approx(torch.tensor(4.0).log().item(), abs=1e-4)
+
+
+def test_the_first_iteration_has_no_rate_and_the_rate_scales_with_the_batch(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+
+    def noting(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        rates.append(rate)
+        set_rate(optimizer, rate)
+
+    set_rate = loop.set_rate
+    monkeypatch.setattr(loop, "set_rate", noting)
+    train(tmp_path, faces, spec(8, lr=0.1, warmup=0.25, decay=(0.5, 0.75)), plain())
+    full = 0.1 * 8 / 512
+    assert rates == pytest.approx([0, full / 2, full, full, full / 10, full / 10, full / 100, full / 100])
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
+    faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(1, 100))
+
+    def breaking(images: Any, device: torch.device) -> torch.Tensor:
+        return to_unit(images, device) * (float("nan") if next(calls) == 3 else 1.0)
+
+    to_unit = loop.to_unit
+    monkeypatch.setattr(loop, "to_unit", breaking)
+    with pytest.raises(NonFiniteLoss, match="iteration 10") as raised:
+        train(tmp_path, faces, spec(12), plain(checkpoint_seconds=0))
+    assert "\n" not in str(raised.value)
+    state = load_checkpoint(tmp_path)
+    assert state is not None
+    assert state["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["classifier"].values())
+
+
+def test_one_person_is_not_enough(tmp_path: Path) -> None:
+    faces = FaceSet.open(write_people_set(tmp_path / "set", 1, 3))
+    with pytest.raises(DataError, match="got one person; needed at least two"):
+        train(tmp_path / "run", faces, spec(1), plain())
+
+
+def test_a_batch_must_divide_over_the_processes(faces: FaceSet, tmp_path: Path) -> None:
+    embedder = Embedder(build_backbone("iresnet18", width=4, input_size=32, embedding=8), input_size=32, embedding=8)
+    world = World(0, 3, torch.device("cpu"))
+    with pytest.raises(RecipeError, match=r"recognize\.batch: got 8; needed a multiple of the 3 processes"):
+        loop.recognize(embedder, faces, spec(1), directory=tmp_path, world=world, execution=plain())
