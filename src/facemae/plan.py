@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -90,12 +91,12 @@ class Plan:
         return jobs
 
     def run(self, only: Sequence[str] = ()) -> None:
-        """Make what is missing; ``only`` names jobs by their beginning, for work in pieces.
+        """Make what is missing; ``only`` names jobs (``*`` stands for anything), for work in pieces.
 
         Raises:
             RecipeError: nothing is called so.
         """
-        jobs = [job for job in self.jobs() if not only or any(job.name.startswith(start) for start in only)]
+        jobs = [job for job in self.jobs() if not only or any(fnmatchcase(job.name, name) for name in only)]
         if not jobs:
             raise RecipeError("--only", got=", ".join(only), needed=f"one of {', '.join(j.name for j in self.jobs())}")
         self.runs.mkdir(parents=True, exist_ok=True)

@@ -86,7 +86,7 @@ def test_our_recognisers_bring_their_normalisation_and_state_dicts_take_the_give
 
 
 def test_what_is_missing_is_named_in_one_line(faces: Path, network: Path, tmp_path: Path) -> None:
-    with pytest.raises(FaceMAEError, match="nothing at .*nowhere: check the path"):
+    with pytest.raises(FaceMAEError, match=r"nothing at .*nowhere: check the path"):
         embed(tmp_path / "nowhere", faces, tmp_path / "out", EmbedSpec(), plain())
     with pytest.raises(NotAFaceSet, match="got kind recogniser"):
         embed(network, network, tmp_path / "out", EmbedSpec(), plain())

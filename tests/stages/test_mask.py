@@ -228,7 +228,7 @@ def test_an_out_of_somebody_else_gets_no_private_folder(faces: FaceSet, tmp_path
 def test_a_full_disk_leaves_no_set_and_blocks_no_other_request(
     faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("facemae.faces.writer.FaceSetWriter.add", full)
@@ -283,7 +283,7 @@ def test_blur_to_the_sharpness_of_another_set(faces: FaceSet, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"cell": 5}, "mask.cell: got 5 over images of 32x32; needed square images whose side is a multiple of the cell"),
+        ({"cell": 5}, "mask.cell: got 5 over images of 32x32; needed square images whose side is a multiple"),
         ({"ratio": 0.99}, "mask.ratio: got 0.99; needed a ratio that leaves one of 16 cells visible"),
         ({"method": "blur"}, "mask.sigma: needed for blur either a width in pixels or --like SET"),
     ],

@@ -98,7 +98,7 @@ def test_an_out_that_is_not_ours(tmp_path: Path, kind: str) -> None:
     if kind == "other manifest":
         (out / "manifest.json").write_text('{"name": "a web app"}')
     before = tree(tmp_path)
-    with pytest.raises(OutputExists, match="exists and is not a finished facemae directory; name another OUT"):
+    with pytest.raises(OutputExists, match="exists and is not a finished facemae directory: name another OUT"):
         run(out)
     assert tree(tmp_path) == before
 

@@ -26,7 +26,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
 
 
 def spec(iterations: int, **settings: Any) -> RecognizeSpec:
-    given = {"backbone": "iresnet18", "width": 4, "input_size": 32, "embedding": 8, "batch": 8, "precision": "fp32"}
+    given = {"backbone": "iresnet18", "width": 16, "input_size": 32, "embedding": 8, "batch": 8, "precision": "fp32"}
     return RecognizeSpec.model_validate(given | {"iterations": iterations, "lr": 3.0, "warmup": 0.1} | settings)
 
 
@@ -123,7 +123,7 @@ def test_one_person_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_a_batch_must_divide_over_the_processes(faces: FaceSet, tmp_path: Path) -> None:
-    embedder = Embedder(build_backbone("iresnet18", width=4, input_size=32, embedding=8), input_size=32, embedding=8)
+    embedder = Embedder(build_backbone("iresnet18", width=16, input_size=32, embedding=8), input_size=32, embedding=8)
     world = World(0, 3, torch.device("cpu"))
     with pytest.raises(RecipeError, match=r"recognize\.batch: got 8; needed a multiple of the 3 processes"):
         loop.recognize(embedder, faces, spec(1), directory=tmp_path, world=world, execution=plain())

@@ -37,7 +37,7 @@ PRETRAIN = PretrainSpec(
     precision="fp32",
 )
 RECOGNIZE = RecognizeSpec(
-    backbone="iresnet18", width=4, input_size=32, embedding=8, batch=8, iterations=4, precision="fp32"
+    backbone="iresnet18", width=16, input_size=32, embedding=8, batch=8, iterations=4, precision="fp32"
 )
 
 

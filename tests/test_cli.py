@@ -1,0 +1,235 @@
+"""The command line: quick to start, one line for a person's mistake, JSON where it is asked for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from facemae.cli.app import app
+from facemae.errors import DataError
+from folders import demand_one_line, facemae, jpeg, noise, originals, plant, png
+
+VERBS = [command.name for command in app.registered_commands]
+HEAVY = ("torch", "numpy", "scipy", "pydantic", "matplotlib", "onnx", "PIL")
+
+
+def python(script: str, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def loaded(*modules: str) -> str:
+    """Python that prints which of these modules are loaded."""
+    return f"import sys; print([name for name in {modules!r} if name in sys.modules])"
+
+
+# ---- help and start ------------------------------------------------------------------------------------------------
+
+
+def test_all_verbs_are_there() -> None:
+    assert {
+        "import", "export", "mask", "pretrain", "reconstruct", "recognize", "embed", "verify", "audit", "reproduce",
+        "demo", "show", "bench",
+    } <= set(VERBS)  # fmt: skip
+
+
+def test_help_names_every_verb() -> None:
+    shown = CliRunner().invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    assert all(f" {verb} " in shown.output for verb in VERBS if verb)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_a_verb(verb: str, flag: str) -> None:
+    shown = CliRunner().invoke(app, [verb, flag])
+    assert shown.exit_code == 0
+    assert "Usage" in shown.output
+    assert "--help" in shown.output
+
+
+def test_nothing_heavy_is_loaded_before_a_verb_runs() -> None:
+    ended = python("import facemae.cli\n" + loaded(*HEAVY))
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
+
+
+def test_verbs_on_faces_run_without_torch(tmp_path: Path) -> None:
+    plant(tmp_path / "photos", {"a/1.jpg": jpeg(0), "b/1.png": png(1)})
+    plan = [
+        ["import", "photos", "set"],
+        ["mask", "set", "masked"],
+        ["show", "masked"],
+        ["export", "masked", "out"],
+    ]
+    script = f"""
+import os, sys
+from facemae.cli import main
+os.chdir(sys.argv[1])
+for words in {plan!r}:
+    sys.argv = ["facemae", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, words
+"""
+    ended = python(script + loaded("torch", "matplotlib"), tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "[]"
+    assert ended.stderr == ""
+
+
+def test_python_dash_m(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "facemae", "show", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"facemae: {tmp_path} is not a finished facemae directory")
+
+
+# ---- mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", "{here}"], "is not a finished facemae directory: got no manifest.json; name the OUT of an"),
+        (["show", "{here}/file"], "is not a finished facemae directory"),
+        (["mask", "{here}", "{here}/out"], "is not a finished facemae directory"),
+        (["mask", "{here}/set", "{here}/out", "--set", "ratio"], "--set: got 'ratio'; needed key=value"),
+        (["mask", "{here}/set", "{here}/out", "--set", "ratio=2", "--set", "cel=3"],
+         "settings of mask: ratio: input should be less than 1 (got 2); cel: unknown key; keys here are cell, method,"),
+        (["mask", "{here}/set", "{here}/out", "--recipe", "nothing"], "no such recipe: got 'nothing'"),
+        (["mask", "{here}/set", "{here}/out", "--recipe", "{here}/file"], "is not TOML"),
+        (["export", "{here}/set", "{here}/file"], "exists: name another OUT"),
+        (["import", "{here}/nowhere", "{here}/out"], "nothing at"),
+        (["import", "synthetic"], "import: got synthetic; needed one or more sources and then OUT"),
+        (["mask", "{here}/set", "{here}/file/out"], "Not a directory"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], said: str
+) -> None:
+    originals(tmp_path / "set", [noise(0)], [0])
+    (tmp_path / "file").write_text("[mine")
+    assert said in demand_one_line(facemae(capsys, *(word.format(here=tmp_path) for word in words)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "set"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["erase"],
+        ["show"],
+        ["show", "/nowhere/at/all"],
+        ["show", ".", "--loud"],
+        ["import", ".", "out", "--seed", "x"],
+        [],
+    ],
+)
+def test_wrong_usage_is_typers_affair(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    ended = facemae(capsys, *words)
+    assert ended.code == 2
+    assert "Usage" in ended.err + ended.out
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("photos\nare wrong", got="x"), 2, "facemae: photos are wrong: got x\n"),
+        (PermissionError(13, "Permission denied", "/a/b"), 2, "facemae: /a/b: Permission denied\n"),
+        (OSError("odd"), 2, "facemae: input or output: odd\n"),
+        (KeyboardInterrupt(), 130, "facemae: interrupted; the same command goes on from the last checkpoint\n"),
+    ],
+)
+def test_how_errors_are_said(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("facemae.stages.export.export_faces", fail)
+    ended = facemae(capsys, "export", tmp_path, tmp_path / "out")
+    assert (ended.code, ended.out, ended.err) == (code, "", line)
+
+
+def test_our_own_mistakes_keep_their_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr("facemae.stages.export.export_faces", fail)
+    with pytest.raises(AssertionError, match="ours"):
+        facemae(capsys, "export", tmp_path, tmp_path / "out")
+
+
+# ---- results -------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_the_manifest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plant(tmp_path / "photos", {"Zoë/1.jpg": jpeg(0), "b/1.png": png(1), "b/notes.txt": b"x"})
+    words = (["import", tmp_path / "photos", tmp_path / "set"], ["mask", tmp_path / "set", tmp_path / "masked"])
+    for verb in words:
+        ended = facemae(capsys, *verb, "--json")
+        assert (ended.code, ended.err) == (0, "")
+        assert json.loads(ended.out) == json.loads((verb[-1] / "manifest.json").read_text("utf-8"))  # type: ignore[attr-defined]
+        assert facemae(capsys, "show", verb[-1], "--json").out == ended.out
+    exported = facemae(capsys, "export", tmp_path / "set", tmp_path / "out", "--json")
+    assert json.loads(exported.out) == {"out": str(tmp_path / "out"), "records": 2}
+
+
+def test_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plant(tmp_path / "photos", {"a/1.jpg": jpeg(0), "b/1.png": png(1), "b/notes.txt": b"x"})
+    facemae(capsys, "import", tmp_path / "photos", tmp_path / "set")
+    digest = json.loads((tmp_path / "set/manifest.json").read_text())["digest"]
+    shown = facemae(capsys, "show", tmp_path / "set")
+    assert shown.out.splitlines() == [
+        f"original made by import, digest {digest[:12]}",
+        "identities: 2",
+        "records: 2",
+        "size: [32, 32]",
+        "unreadable: 0",
+        "skipped b/notes.txt: not an image by its suffix",
+    ]
+
+
+def test_seed_is_one_more_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    originals(tmp_path / "set", [noise(0), noise(1)], [0, 1])
+    digests = set()
+    for name, words in (("a", ["--seed", "3"]), ("b", ["--set", "seed=3"]), ("c", ["--set", "seed=9", "--seed", "3"])):
+        ended = facemae(capsys, "mask", tmp_path / "set", tmp_path / name, *words, "--json")
+        digests.add(json.loads(ended.out)["digest"])
+    assert len(digests) == 1
+
+
+# ---- bars ----------------------------------------------------------------------------------------------------------
+
+
+def test_bars_are_silent_at_first_and_plain_in_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facemae.cli import bars
+
+    now = [100.0]
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
+    with bars.Bars().task("mask", 400, "images", done=100) as task:
+        for _ in range(4):
+            now[0] += 20
+            task.advance(50, "loss 1.5")
+    said = capsys.readouterr()
+    assert said.out == ""
+    # Told after 40 s and not again before 30 more have passed; the first 100 images are no work of this run.
+    assert said.err.splitlines() == [
+        "mask: 200/400 images, 2.5/s, 80 s left loss 1.5",
+        "mask: 300/400 images, 2.5/s, 40 s left loss 1.5",
+    ]
