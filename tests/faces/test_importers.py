@@ -278,7 +278,7 @@ def test_unreadable_photos_are_counted_up_to_the_limit(tmp_path: Path) -> None:
 def test_sizes(tmp_path: Path) -> None:
     wide = jpeg(1, height=20, width=40)
     root = plant(tmp_path, {"Ann/1.jpg": jpeg(), "Ann/2.jpg": wide})
-    with pytest.raises(MixedSizes, match=r"16×16 \(Ann/1.jpg\) and 40×20 \(Ann/2.jpg\).*import.size=112"):
+    with pytest.raises(MixedSizes, match=r"16×16 \(Ann/1.jpg\) and 40×20 \(Ann/2.jpg\).*--set size=112"):
         run(root)
     _, sink = run(root, size=16)
     assert sink.rows[0][0] == jpeg()

@@ -56,10 +56,10 @@ def test_ours_leads_back_to_the_originals(tmp_path: Path, original: FaceSet) -> 
 def test_a_foreign_csv(tmp_path: Path, original: FaceSet, encoding: str) -> None:
     path = csv(
         tmp_path,
-        "note,released_path,original_path",
-        "x,c.png,Person_0/0.png",
-        "y,b/é.png,Person_2/4.png",
-        'z,"a.png",Person_0/0.png',
+        "original_path,note,released_path",
+        "Person_0/0.png,x,c.png",
+        "Person_2/4.png,y,b/é.png",
+        'Person_0/0.png,z,"a.png"',
         encoding=encoding,
     )
     assert read_linkage(path, original, released(tmp_path)).tolist() == [0, 4, 0]

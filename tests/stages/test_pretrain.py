@@ -13,8 +13,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from facemae.errors import DiskFull, NonFiniteLoss, NotAFaceSet, RecipeError, StageError, WrongShapes
+from facemae.errors import DiskFull, NonFiniteLoss, NotAFaceSet, RecipeError, StageError
 from facemae.nn import mae
+from facemae.nn.keymaps import save_mae
 from facemae.spec.execution import Silent
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import Loss, PretrainSpec
@@ -113,15 +114,18 @@ def test_training_goes_on_from_another_model(faces: Path, tmp_path: Path) -> Non
     losses = [read_journal(out / "journal.jsonl")[0]["loss"] for out in (warm, cold)]
     assert losses[0] < losses[1]
     assert read_manifest(warm).parents["init"] == read_manifest(first).digest
-    # A file of weights serves as well as a directory, and is another parent.
-    by_file = pretrain(faces, tmp_path / "file", asked, plain(), init=first / "model.safetensors")
-    assert (by_file / "model.safetensors").read_bytes() == (warm / "model.safetensors").read_bytes()
+    # A file of weights serves as well as a directory, in our form and in that of facebookresearch/mae.
+    save_mae(load_model(first), tmp_path / "facebook.pth")
+    for name, file in (("ours", first / "model.safetensors"), ("theirs", tmp_path / "facebook.pth")):
+        by_file = pretrain(faces, tmp_path / name, asked, plain(), init=file)
+        assert (by_file / "model.safetensors").read_bytes() == (warm / "model.safetensors").read_bytes()
 
 
 def test_weights_of_another_geometry_are_refused(faces: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", tiny_mae(image_size=64))
-    with pytest.raises(WrongShapes, match="use a checkpoint of this size"):
+    with pytest.raises(RecipeError, match=r"is another model: got .* 64 px in patches of 8; needed .* 32 px") as raised:
         pretrain(faces, tmp_path / "out", spec(1), plain(), init=other)
+    assert "\n" not in str(raised.value)
 
 
 def test_only_originals_are_trained_on(faces: Path, tmp_path: Path) -> None:

@@ -231,7 +231,9 @@ def reproduce(
     out: Annotated[Path | None, typer.Argument(help="Where results go (runs/TABLE/report by default).")] = None,
     data: Annotated[Path | None, typer.Option(help="The folder of the sets that the table names.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Where stages are kept (runs/TABLE by default).")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run only jobs of this name (* for anything); publish nothing.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only jobs of this name (* for anything); publish nothing.")
+    ] = None,
     device: Device = "auto",
     workers: Workers = 0,
 ) -> None:

@@ -147,7 +147,8 @@ def save_recogniser(directory: str | Path, net: nn.Module, config: Mapping[str, 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    safetensors.torch.save_file(tensors, directory / WEIGHTS)
+    # Serialised first: the library's own writer hides the errno of a full disk.
+    (directory / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
     (directory / CONFIG).write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

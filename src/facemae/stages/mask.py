@@ -95,7 +95,12 @@ def _sigma_of(originals: FaceSet, reference: FaceSet) -> float:
     def sample(faces: FaceSet) -> np.ndarray:
         return faces.images(np.linspace(0, len(faces) - 1, min(256, len(faces))).astype(int).tolist())
 
-    return matching_sigma(sample(originals), sharpness(sample(reference)))
+    sigma = matching_sigma(sample(originals), sharpness(sample(reference)))
+    if sigma == 0:
+        raise RecipeError(
+            f"--like {reference.directory}", got="a set at least as sharp as the originals", needed="a softer one"
+        )
+    return sigma
 
 
 def _geometry(originals: FaceSet, spec: MaskSpec, reference: FaceSet | None) -> dict[str, int]:

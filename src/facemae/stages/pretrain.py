@@ -11,7 +11,7 @@ import torch
 from facemae.errors import RecipeError, StageError
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import Embedder
-from facemae.nn.keymaps import check_state, load_state
+from facemae.nn.keymaps import check_state, load_mae, load_state
 from facemae.nn.mae import FaceMAE, build_mae
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import read_manifest
@@ -114,10 +114,19 @@ def load_model(directory: Path) -> FaceMAE:
 
 
 def _start_from(model: FaceMAE, init: Path) -> None:
+    """Ours and every checkpoint that `load_mae` reads; a public encoder without its decoder gets a random one."""
     source = init / WEIGHTS if init.is_dir() else init
-    state = load_state(source)
-    check_state(model, state, source)
-    model.load_state_dict(state)
+    heads, decoder_heads = model.size.heads, model.size.decoder_heads
+    loaded = load_mae(source, heads=heads, decoder_heads=decoder_heads, fresh_decoder=True)
+    if loaded.size != model.size:
+        raise RecipeError(f"--init {init} is another model", got=_geometry(loaded), needed=_geometry(model))
+    model.load_state_dict(loaded.state_dict())
+
+
+def _geometry(model: FaceMAE) -> str:
+    size = model.size
+    encoder, decoder = f"{size.width}x{size.depth}", f"{size.decoder_width}x{size.decoder_depth}"
+    return f"encoder {encoder}, decoder {decoder}, {size.image_size} px in patches of {size.patch_size}"
 
 
 def _phi(

@@ -1,0 +1,262 @@
+"""Finished directories, written by hand, to a table whose every number is worked out here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facemae.spec.results import PairedResult
+from facemae.spec.table import Table
+from facemae.stages.audit import REPLICATES as AUDIT_REPLICATES
+from facemae.stages.audit import RESULT as AUDIT
+from facemae.stages.tabulate import Made, tabulate, training_of
+from facemae.stages.verify import REPLICATES, RESULT
+from facemae.train.journal import Journal
+from helpers import smooth_photos, tiny_mae, write_model, write_set
+
+SWING = np.array([0.01, -0.01, 0.01, -0.01])
+"""Four bootstrap replicates around a value: their standard deviation is √(4 · 0.01² / 3)."""
+SPREAD = (4 * 1e-4 / 3) ** 0.5
+SEEDS = (0, 1)
+ACCURACY = {"plain": (0.90, 0.92), "soft": (0.80, 0.82), "twin": (0.90, 0.92)}
+
+
+def table(**changes: Any) -> Table:
+    rows = (
+        {"label": "Original", "train": "plain", "paper": {"LFW": 99.35}},
+        {"label": "Soft", "train": "soft", "weights": "pixel 1", "linkage": "masked.private"},
+        {"label": "Twin", "train": "twin", "linkage": "masked.private"},
+    )
+    claims = (
+        {"claim": "originals train better", "a": "Original", "b": "Soft", "metric": "LFW"},
+        {"claim": "soft ones train better", "a": "Soft", "b": "Original", "metric": "LFW"},
+        {"claim": "the twin is as good", "a": "Twin", "b": "Original", "metric": "LFW", "kind": "no_effect"},
+        {"claim": "originals leak more", "a": "Original", "b": "Soft", "metric": "leakage:judge:2"},
+    )
+    call = {"verb": "import", "inputs": ("synthetic",)}
+    content = {
+        "title": "By hand",
+        "original": "plain",
+        "seeds": SEEDS,
+        "protocols": ({"name": "LFW", "faces": "exam", "pairs": "exam/pairs/lfw.csv"},),
+        "judges": ({"name": "judge", "source": "data:net.onnx", "loss_network": True},),
+        "rows": rows,
+        "claims": claims,
+        "stages": dict.fromkeys(("plain", "soft", "twin", "masked", "exam"), call),
+    }
+    return Table.model_validate(content | changes)
+
+
+def write_verification(directory: Path, value: float, swing: np.ndarray) -> Path:
+    directory.mkdir(parents=True)
+    rate = {"value": value, "low": 0.0, "high": 1.0, "hits": round(value * 100), "trials": 100, "method": "by hand"}
+    (directory / RESULT).write_text(json.dumps({"accuracy": rate, "pairs": 100}))
+    np.save(directory / REPLICATES, value + swing)
+    return directory
+
+
+def write_audit(directory: Path, attacks: list[tuple[str, str, float]], *, curve: bool = False) -> Path:
+    """``attacks``: (name, same photo, leakage at K = 2; at K = 1 it is half of that)."""
+    directory.mkdir()
+    rows, draws = [], []
+    for name, same_photo, value in attacks:
+        at = [
+            {"k": k, "identities": 20, "value": v, "low": 0.0, "high": 1.0, "hits": round(v * 60), "trials": 60}
+            | {"method": "by hand", "chance": 0.05, "control": 0.04, "verdict": "by hand", "p_value": 0.001}
+            for k, v in ((1, value / 2), (2, value))
+        ]
+        point = {"value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1}
+        points = [{"k": k, "identities": n} | point for k in (1, 2) for n in (5, 10)]
+        open_set = {
+            "nonmember_trials": 100,
+            "nonmember_people": 50,
+            "smallest_measurable": 0.1,
+            "points": [
+                {"target": 0.1, "measurable": True, "value": 0.3, "low": 0.2, "high": 0.4}
+                | {"hits": 18, "trials": 60, "method": "by hand"},
+                {"target": 0.01, "measurable": False},
+            ],
+        }
+        rows.append(
+            {"attack": name, "embedder": "judge", "same_photo": same_photo, "at": at}
+            | {"curve": points if curve else [], "open_set": open_set if same_photo == "exclude" else None}
+        )
+        draws.append(np.stack([value / 2 + SWING, value + SWING], axis=1))
+    (directory / AUDIT).write_text(json.dumps({"attacks": rows}))
+    np.savez(directory / AUDIT_REPLICATES, *draws)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    place = tmp_path_factory.mktemp("tabulate")
+    photos = smooth_photos(4, 2)
+    names = [f"p{i}/{j}.png" for i in range(4) for j in range(2)]
+    exam = write_set(place / "exam", photos, np.arange(4).repeat(2), files=names)
+    pairs = place / "lfw.csv"
+    # The fourth person is in no pair.
+    pairs.write_text("left,right,same,fold\np0/0.png,p0/1.png,1,0\np1/0.png,p2/0.png,0,0\np1/0.png,p1/1.png,1,1\n")
+    soft = np.repeat(photos.mean(axis=(1, 2), keepdims=True).astype(np.uint8), 32, axis=1).repeat(32, axis=2)
+    pictures = {"plain": photos, "soft": soft, "twin": photos}
+    sets = {name: write_set(place / name, images, np.arange(4).repeat(2)) for name, images in pictures.items()}
+    verifications = {
+        (name, seed, "LFW"): write_verification(
+            place / f"v-{name}-{seed}", value, SWING if name != "soft" else np.zeros(4)
+        )
+        for name, values in ACCURACY.items()
+        for seed, value in zip(SEEDS, values, strict=True)
+    }
+    attacks = [
+        ("Org. to Org.", "exclude", 0.8),
+        ("Org. to released", "include", 0.9),
+        ("Org. to released", "exclude", 0.3),
+    ]
+    return Made(
+        verifications=verifications,
+        audits={
+            "Original": write_audit(place / "a-original", [("Org. to Org.", "exclude", 0.8)]),
+            "Soft": write_audit(place / "a-soft", attacks, curve=True),
+        },
+        judged={("judge", "LFW"): write_verification(place / "v-judge", 0.97, SWING)},
+        sets=sets,
+        models={},
+        protocol_files={"LFW": (exam, pairs)},
+    )
+
+
+def test_accuracy_is_the_mean_over_seeds_with_both_spreads(made: Made) -> None:
+    (row, soft, _), *_ = tabulate(table(), made)
+    accuracy = row.accuracy["LFW"]
+    assert accuracy.value == pytest.approx(0.91)
+    assert (accuracy.hits, accuracy.trials) == (182, 200)
+    assert [(seed.seed, seed.accuracy) for seed in row.seeds["LFW"]] == [(0, 0.90), (1, 0.92)]
+    # People: SPREAD². Seeds: sample variance 2e-4 over 2 seeds = 1e-4. Satterthwaite: (7/3)² e-8 / 1e-8 = 5.444.
+    variance = SPREAD**2 + 1e-4
+    assert variance == pytest.approx(7 / 3 * 1e-4)
+    half = 2.50873 * variance**0.5  # t quantile of 97.5 % with 5.444 degrees of freedom
+    assert accuracy.low == pytest.approx(0.91 - half, abs=1e-5)
+    assert accuracy.high == pytest.approx(0.91 + half, abs=1e-5)
+    assert (row.label, row.trained_on, row.paper, row.weights) == ("Original", "plain", {"LFW": 99.35}, "")
+    assert soft.accuracy["LFW"].value == pytest.approx(0.81)
+    assert soft.weights == "pixel 1"
+
+
+def find(paired: tuple[PairedResult, ...], a: str, b: str, metric: str = "LFW") -> PairedResult:
+    [found] = [p for p in paired if (p.a, p.b, p.metric) == (a, b, metric)]
+    return found
+
+
+def test_differences_are_paired_by_people_and_seed(made: Made) -> None:
+    *_, paired, _ = tabulate(table(), made)
+    # Both seeds differ by 0.1 exactly, so only people are left: 1.96 standard deviations of the swing.
+    difference = find(paired, "Original", "Soft")
+    assert difference.value == pytest.approx(0.10)
+    assert difference.smallest_resolvable == pytest.approx(1.959964 * SPREAD, rel=1e-5)
+    assert difference.low == pytest.approx(0.10 - 1.959964 * SPREAD, rel=1e-5)
+    # The twin swings with the originals: no variance at all, so Wilson's bound for 0 of the 3 people in the pairs.
+    twin = find(paired, "Twin", "Original")
+    z2 = 1.959964**2
+    assert twin.value == pytest.approx(0.0)
+    assert twin.smallest_resolvable == pytest.approx(z2 / (3 + z2), rel=1e-5)
+
+
+def test_every_row_meets_every_earlier_one_once(made: Made) -> None:
+    *_, paired, _ = tabulate(table(), made)
+    wanted = [("Original", "Soft"), ("Soft", "Original"), ("Twin", "Original"), ("Twin", "Soft")]
+    assert sorted((p.a, p.b) for p in paired if p.metric == "LFW") == sorted(wanted)
+    assert len(paired) == 5
+
+
+def test_verdicts_by_hand(made: Made) -> None:
+    *_, claims = tabulate(table(), made)
+    assert [claim.verdict for claim in claims] == [
+        "reproduced",  # 0.10 - 0.0226 > 0
+        "contradicted",  # -0.10 + 0.0226 < 0
+        "not resolvable here",  # ±0.56 of three people is no ±0.005
+        "reproduced",  # leakage 0.8 - 0.3 = 0.5, and the draws swing alike
+    ]
+
+
+def test_leakage_compares_the_release_with_the_originals_own(made: Made) -> None:
+    *_, paired, _ = tabulate(table(), made)
+    leakage = find(paired, "Original", "Soft", "leakage:judge:2")
+    # "Org. to Org." 0.8 of the originals, "Org. to released" without the same photo 0.3: not 0.9 and not K = 1.
+    assert leakage.value == pytest.approx(0.5)
+    z2 = 1.959964**2
+    assert leakage.smallest_resolvable == pytest.approx(z2 / (20 + z2), rel=1e-5)
+    assert "one seed" in leakage.method
+
+
+def test_rows_carry_their_attacks_curves_and_open_sets(made: Made) -> None:
+    (original, soft, twin), *_ = tabulate(table(), made)
+    found = [(x.attack, x.same_photo, x.k, x.value) for x in soft.leakage]
+    assert found[2:] == [
+        ("Org. to released", "include", 1, 0.45),
+        ("Org. to released", "include", 2, 0.9),
+        ("Org. to released", "exclude", 1, 0.15),
+        ("Org. to released", "exclude", 2, 0.3),
+    ]
+    assert all([point.k for point in x.curve] == [x.k, x.k] for x in soft.leakage)
+    assert [point.identities for point in soft.leakage[0].curve] == [5, 10]
+    assert original.leakage[0].curve == ()
+    assert [(x.attack, x.fpir, x.value, x.hits, x.smallest_measurable) for x in soft.open_set] == [
+        ("Org. to Org.", 0.1, 0.3, 18, 0.1),
+        ("Org. to Org.", 0.01, None, None, 0.1),
+        ("Org. to released", 0.1, 0.3, 18, 0.1),
+        ("Org. to released", 0.01, None, None, 0.1),
+    ]
+    assert twin.leakage == ()
+    assert twin.open_set == ()
+
+
+def test_sharpness_and_judges_stand_beside(made: Made) -> None:
+    (original, soft, twin), judges, *_ = tabulate(table(), made)
+    assert original.sharpness is not None
+    assert soft.sharpness == 0.0
+    assert original.sharpness == twin.sharpness
+    assert original.sharpness > 1.0
+    [judge] = judges
+    assert (judge.name, judge.loss_network, judge.accuracy) == ("judge", True, {"LFW": 0.97})
+
+
+def test_a_row_may_come_in_one_seed(made: Made) -> None:
+    (row, *_), _, paired, _ = tabulate(table(seeds=(1,)), made)
+    assert row.accuracy["LFW"].value == pytest.approx(0.92)
+    assert "one seed" in row.accuracy["LFW"].method
+    assert find(paired, "Original", "Soft").value == pytest.approx(0.10)
+
+
+def test_training_of_a_generator_is_told(tmp_path: Path) -> None:
+    from facemae.spec.manifest import digest_of
+    from facemae.spec.recipe import Loss, PretrainSpec
+    from facemae.stages.pretrain import save_model
+    from facemae.stages.stage import open_stage
+
+    spec = PretrainSpec(batch=8, loss=Loss(pixel=1)).model_dump()
+    with open_stage("pretrain", tmp_path / "model", spec=spec, parents={"init": "abc"}) as stage:
+        save_model(stage.directory, tiny_mae())
+        journal = Journal(stage.directory / "journal.jsonl")
+        for i in range(1, 41):
+            journal.write(10 * i, loss=1 / i, pixel=2 / i)
+        journal.close()
+        stage.publish("model", {"parameters": 99, "image_steps": 3200})
+    told = training_of("facemae", tmp_path / "model")
+    assert told["digest"] == digest_of("pretrain", spec, {"init": "abc"})
+    assert (told["name"], told["size"], told["parameters"], told["image_steps"]) == ("facemae", "base", 99, 3200)
+    assert told["start"] == "weights of another model"
+    assert told["loss_weights"]["pixel"] == 1
+    assert (told["steps"][0], told["steps"][-1], told["loss"][0]) == (80, 3200, 1.0)
+    # The last twentieth of 40 rows: two of them.
+    assert told["final"] == pytest.approx({"loss": (1 / 39 + 1 / 40) / 2, "pixel": 1 / 39 + 1 / 40})
+
+
+def test_a_random_start_is_told(tmp_path: Path) -> None:
+    directory = write_model(tmp_path / "model", tiny_mae())
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["spec"] |= {"batch": 8, "loss": {}, "size": "tiny"}
+    manifest["facts"] = {"parameters": 1, "image_steps": 8}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    (directory / "journal.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    assert training_of("x", directory)["start"] == "random"
