@@ -21,19 +21,24 @@ from facemae.stages.embed import vectors_of
 from facemae.stages.mask import mask
 from facemae.stages.reconstruct import reconstruct
 
-PAIRS_A_KIND = 3000
+PAIRS_A_KIND, FOLDS = 3000, 10
 
 
 def random_pairs(people: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half pairs of one person, half of two, in alternation so that every fold holds both."""
+    """Ten folds, one after the other, each half pairs of one person and half of two; nobody is in two folds."""
     random = np.random.default_rng(seed)
-    groups = [np.flatnonzero(people == person) for person in np.unique(people)]
-    several = [group for group in groups if len(group) > 1]
-    same = np.array([random.choice(several[random.integers(len(several))], 2, False) for _ in range(PAIRS_A_KIND)])
-    other = random.integers(len(people), size=(4 * PAIRS_A_KIND, 2))
-    other = other[people[other[:, 0]] != people[other[:, 1]]][:PAIRS_A_KIND]
-    pairs = np.stack([same, other], axis=1).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1], np.tile([True, False], PAIRS_A_KIND)
+    folds = []
+    for group in np.array_split(random.permutation(np.unique(people)), FOLDS):
+        members = np.flatnonzero(np.isin(people, group))
+        several = [photos for photos in (np.flatnonzero(people == one) for one in group) if len(photos) > 1]
+        half = PAIRS_A_KIND // FOLDS
+        same = [random.choice(several[random.integers(len(several))], 2, replace=False) for _ in range(half)]
+        drawn = random.choice(members, (8 * half, 2))
+        other = drawn[people[drawn[:, 0]] != people[drawn[:, 1]]][:half]
+        folds.append(np.concatenate([np.array(same), other]))
+    pairs = np.concatenate(folds)
+    half = PAIRS_A_KIND // FOLDS
+    return pairs[:, 0], pairs[:, 1], np.tile(np.repeat([True, False], half), FOLDS)
 
 
 def unit_vectors(judge: Path, faces: Path, scratch: Path) -> np.ndarray:
