@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +160,8 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], check=False)
     assert ended.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
-    left = list(tmp_path.iterdir())
-    assert len(left) == 1
-    assert left[0].name.startswith(".out.")
+    left = sorted(path.suffix for path in tmp_path.iterdir() if path.name.startswith(".out."))
+    assert left == [".lock", ".partial"] == sorted(path.suffix for path in tmp_path.iterdir())
 
     def work(stage: Stage) -> None:
         assert list(stage.directory.iterdir()) == []
@@ -201,3 +202,26 @@ def test_a_masked_set_is_a_new_root(tmp_path: Path) -> None:
     assert run(tmp_path / "out", existing=own).finished
     with pytest.raises(OutputExists):
         run(tmp_path / "out")
+
+
+def _make_slowly(out: str, log: str) -> None:
+    with open_stage("slow", Path(out), spec={}, parents={}) as stage:
+        with Path(log).open("a") as stream:
+            stream.write("found\n" if stage.finished else "made\n")
+        if not stage.finished:
+            time.sleep(0.5)
+            (stage.directory / "data").write_text("whole")
+            stage.publish("embeddings", {})
+
+
+def test_two_processes_make_one_directory_once(tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    workers = [get_context("spawn").Process(target=_make_slowly, args=(str(out), str(log))) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert log.read_text().split() == ["made", "found"]
+    assert (out / "data").read_text() == "whole"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

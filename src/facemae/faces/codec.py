@@ -10,7 +10,6 @@ entropy-coded data is damaged but properly ended.
 """
 
 import io
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -32,30 +31,6 @@ _ORIENTATION = 0x0112
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
-
-
-class Header(NamedTuple):
-    """What ``probe`` reads: size in pixels of the upright image, and the format in lower case (``jpeg``, ``png`` …)."""
-
-    height: int
-    width: int
-    format: str
-
-
-def probe(data: bytes) -> Header:
-    """Read height, width and format from the header; nothing is decoded.
-
-    Raises:
-        UnreadableImage: no image, a format that is not read, or a damaged header.
-    """
-    fast = _jpeg_header(data)
-    if fast is not None:
-        height, width, kind, orientation = fast[0], fast[1], "jpeg", _jpeg_orientation(data)
-    else:
-        with _open(data) as image:
-            width, height = image.size
-            kind, orientation = _format_name(image), _exif_orientation(image)
-    return Header(width, height, kind) if orientation >= 5 else Header(height, width, kind)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:

@@ -33,11 +33,12 @@ class Pairs:
         return len(self.left)
 
 
-def read_pairs(path: Path, people: People | None, *, cfp_split: cfp.Split = "FP") -> Pairs:
+def read_pairs(path: Path, people: People | None) -> Pairs:
     """Read a pair list and look its photos up among the source files of a set.
 
-    Forms: ``pairs.txt`` of LFW; a ``.csv`` with columns left, right, same and, if wanted, fold (relative paths; without
-    folds each class is cut into ten in order); the ``.mat`` of AgeDB-30; the ``Protocol`` directory of CFP.
+    Forms: ``pairs.txt``, ``pairsDevTrain.txt`` and ``pairsDevTest.txt`` of LFW; a ``.csv`` with columns left, right,
+    same and, if wanted, fold (relative paths); the ``.mat`` of AgeDB-30; the ``Protocol`` directory of CFP (its
+    Frontal-Profile pairs). A list without folds, or an LFW list of one fold, is cut into ten: each class in order.
 
     A photo is found by its relative path or the end of it, suffix aside: sources are re-encoded and moved.
 
@@ -45,7 +46,7 @@ def read_pairs(path: Path, people: People | None, *, cfp_split: cfp.Split = "FP"
         DataError: the list is malformed, or one of its names fits several photos.
         MissingPairs: photos that the set does not hold, or a set without names.
     """
-    listed = _listed(path, cfp_split)
+    listed = _listed(path)
     if people is None:
         raise MissingPairs(
             f"{path} names photos", got="a set without names", needed="a set of originals with its people.json"
@@ -71,13 +72,16 @@ def write_pairs_csv(path: Path, pairs: Pairs, people: People) -> None:
             writer.writerow((people.files[i], people.files[j], int(same), int(fold)))
 
 
-def _listed(path: Path, cfp_split: cfp.Split) -> list[ListedPair]:
+def _listed(path: Path) -> list[ListedPair]:
     if path.is_dir():
-        return cfp.read_protocol(path, split=cfp_split)
+        return cfp.read_protocol(path)
     suffix = path.suffix.lower()
     if suffix == ".mat":
         return agedb.read_protocol(path)
-    return _read_csv(path) if suffix == ".csv" else lfw.read_pairs_txt(path)
+    if suffix == ".csv":
+        return _read_csv(path)
+    pairs = lfw.read_pairs_txt(path)
+    return pairs if pairs[-1].fold > 0 else _fold_each_class(pairs)
 
 
 def _read_csv(path: Path) -> list[ListedPair]:

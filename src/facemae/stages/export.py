@@ -4,9 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-from facemae.errors import OutputExists
+from facemae.errors import OutputExists, RecipeError
+from facemae.faces import FaceSet
 from facemae.faces.exporters import export_folder, export_webdataset
-from facemae.faces.faceset import FaceSet
 from facemae.spec.recipe import ExportSpec
 from facemae.stages.stage import naming_full_disk
 
@@ -15,9 +15,13 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
     """Write ``faces`` to ``out`` whole or not at all and return the number of images.
 
     Raises:
+        RecipeError: names are to be kept in a format that has none.
+        DataError: names are to be kept, and the set has none.
         OutputExists: there is something at ``out`` already.
         DiskFull: no space is left; nothing stays at ``out``.
     """
+    if spec.keep_names and spec.format != "folder":
+        raise RecipeError("export.keep_names", got=f"format {spec.format}", needed="format folder")
     photos = FaceSet.open(faces)
     out = Path(os.path.abspath(out))
     if out.exists():
@@ -28,7 +32,7 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
         with naming_full_disk(out):
             partial.mkdir(parents=True)
             if spec.format == "folder":
-                export_folder(photos, partial)
+                export_folder(photos, partial, keep_names=spec.keep_names)
             else:
                 export_webdataset(photos, partial)
             partial.rename(out)

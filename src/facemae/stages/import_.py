@@ -11,19 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from facemae.errors import DataError
-from facemae.faces.codec import decode, encode_jpeg
-from facemae.faces.faceset import write_people
-from facemae.faces.importers import ImportReport, import_photos, open_source, read_landmarks
-from facemae.faces.importers.photos import ALIGNED_SIZE
-from facemae.faces.pairs import write_pairs_csv
-from facemae.faces.record import People
-from facemae.faces.splits import in_split
+from facemae.errors import DataError, StageError
+from facemae.faces import FaceSetWriter, People, decode, encode_jpeg, in_split, write_pairs_csv, write_people
+from facemae.faces.importers import ALIGNED_SIZE, ImportReport, import_photos, open_source, read_landmarks
 from facemae.faces.synthetic import KINDS, identity_name, protocol_pairs, render_photo
-from facemae.faces.writer import FaceSetWriter
 from facemae.spec.execution import Execution
+from facemae.spec.manifest import FACE_KINDS, hash_path, read_manifest
 from facemae.spec.recipe import ImportSpec, SyntheticSpec
-from facemae.stages.inputs import source_digest
 from facemae.stages.stage import Stage, open_stage
 
 SYNTHETIC = "synthetic"
@@ -47,20 +41,42 @@ def import_faces(
         parents: dict[str, str] = {}
         settings = spec.model_dump()
     else:
-        parents = {f"source{i}": source_digest(Path(source)) for i, source in enumerate(sources)}
-        parents |= {"landmarks": source_digest(Path(landmarks))} if landmarks else {}
+        parents = {f"source{i}": _bytes_digest(Path(source)) for i, source in enumerate(sources)}
+        parents |= {"landmarks": _bytes_digest(Path(landmarks))} if landmarks else {}
         settings = spec.model_dump(exclude={"synthetic"})
     with open_stage("import", out, spec=settings, parents=parents) as stage:
         if stage.finished:
             return Path(out)
         if parents:
-            _from_photos(stage, sources, spec, landmarks)
+            _from_photos(stage, sources, spec, execution, landmarks)
         else:
             _from_synthetic(stage, spec, execution)
     return Path(out)
 
 
-def _from_photos(stage: Stage, sources: Sequence[str], spec: ImportSpec, landmarks: Path | None) -> None:
+def _bytes_digest(source: Path) -> str:
+    """The hash of a source's own bytes, whatever it holds: a ``manifest.json`` among photos says nothing to us."""
+    if not source.exists():
+        raise DataError(f"nothing at {source}", remedy="check the path")
+    try:
+        kind = read_manifest(source).kind
+    except (StageError, OSError):  # not one of our directories, as it should be
+        try:
+            return hash_path(source)
+        except OSError as error:
+            raise DataError(f"{error.filename or source} cannot be read", got=error.strerror) from None
+    known = kind in FACE_KINDS
+    raise DataError(
+        f"{source} is {'a face set' if known else 'a finished facemae directory'} already",
+        got=f"kind {kind}",
+        needed="photos",
+        remedy="give it to the next verb as it is, or `facemae export` it and import the folder" if known else None,
+    )
+
+
+def _from_photos(
+    stage: Stage, sources: Sequence[str], spec: ImportSpec, execution: Execution, landmarks: Path | None
+) -> None:
     split = spec.split
     with ExitStack() as stack:
         opened = [stack.enter_context(open_source(source, layout=spec.layout)) for source in sources]
@@ -72,6 +88,7 @@ def _from_photos(stage: Stage, sources: Sequence[str], spec: ImportSpec, landmar
             size=spec.size,
             keep=(lambda name: in_split(name, split)) if split else None,
             limit=spec.limit,
+            progress=execution.progress,
         )
     _publish(stage, writer, report)
 

@@ -62,7 +62,7 @@ def pretrain(
         parents["init"] = source_digest(Path(init))
     world = join(execution.device)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
-    with open_stage("pretrain", out, spec=settings, parents=parents, resumable=True) as stage:
+    with open_stage("pretrain", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
         if not stage.finished:
             torch.manual_seed(spec.seed)
             model = build_mae(spec.size, image_size=spec.image_size, patch_size=spec.patch_size)
@@ -82,9 +82,9 @@ def pretrain(
             )
             if world.main:
                 save_model(stage.directory, model)
-                drop_checkpoint(stage.directory)
                 shutil.rmtree(own, ignore_errors=True)
                 stage.publish("model", facts | {"native": list(photos.size), "parameters": _count(model)})
+                drop_checkpoint(stage.out)
             wait_for_all(world)
     return Path(out)
 

@@ -20,7 +20,8 @@ def recognize(faces: Path, out: Path, spec: RecognizeSpec, execution: Execution)
     photos = FaceSet.open(faces)
     world = join(execution.device)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
-    with open_stage("recognize", out, spec=settings, parents={"faces": photos.digest}, resumable=True) as stage:
+    parents = {"faces": photos.digest}
+    with open_stage("recognize", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
         if not stage.finished:
             torch.manual_seed(spec.seed)
             config = {
@@ -35,7 +36,7 @@ def recognize(faces: Path, out: Path, spec: RecognizeSpec, execution: Execution)
             facts = train(embedder, photos, spec, directory=stage.directory, world=world, execution=execution)
             if world.main:
                 save_recogniser(stage.directory, net, config)
-                drop_checkpoint(stage.directory)
                 stage.publish("recogniser", facts)
+                drop_checkpoint(stage.out)
             wait_for_all(world)
     return Path(out)

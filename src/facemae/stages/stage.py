@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,11 @@ from typing import Any
 from facemae import __version__
 from facemae.errors import DiskFull, OutputExists, StageError
 from facemae.spec.manifest import Kind, Manifest, digest_of, read_manifest, write_manifest
+
+try:
+    import fcntl
+except ImportError:  # a system without POSIX locks
+    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass
@@ -41,6 +46,8 @@ class Stage:
             facts=dict(facts),
             facemae=__version__,
         )
+        for path in self.directory.rglob("*"):
+            _sync(path)
         write_manifest(self.directory, manifest)
         _sync(self.directory)
         self.directory.rename(self.out)
@@ -57,11 +64,13 @@ def open_stage(
     parents: Mapping[str, str],
     resumable: bool = False,
     existing: str | None = None,
+    main: bool = True,
 ) -> Iterator[Stage]:
     """Open OUT for writing; where it holds this very result already, the stage comes back ``finished``.
 
     ``existing`` is the digest that a finished OUT must show to count as this result (the request's own by default).
-    A stage that is not resumable starts from an empty directory each time.
+    A stage that is not resumable starts from an empty directory each time. One process at a time makes OUT: a second
+    one waits and then finds it finished; of several ranks that make it together only the ``main`` one counts.
 
     Raises:
         OutputExists: OUT holds something else.
@@ -71,20 +80,21 @@ def open_stage(
     out = Path(os.path.abspath(out))
     partial = out.parent / f".{out.name}.{digest[:12]}.partial"
     stage = Stage(name, out, dict(spec), dict(parents), digest, partial)
-    if out.exists():
-        _demand_same(out, existing or digest)
-        stage.finished, stage.directory = True, out
-        yield stage
-        return
-    try:
-        if partial.exists() and not resumable:
-            shutil.rmtree(partial)
-        with naming_full_disk(out):
-            partial.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if out.exists() or not main else _alone(out):
+        if out.exists():
+            _demand_same(out, existing or digest)
+            stage.finished, stage.directory = True, out
             yield stage
-    finally:
-        if not stage.finished and not resumable:
-            shutil.rmtree(partial, ignore_errors=True)
+            return
+        try:
+            if partial.exists() and not resumable:
+                shutil.rmtree(partial)
+            with naming_full_disk(out):
+                partial.mkdir(parents=True, exist_ok=True)
+                yield stage
+        finally:
+            if not stage.finished and not resumable:
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
@@ -99,6 +109,28 @@ def naming_full_disk(out: Path) -> Iterator[None]:
                 remedy="free some space and run the same command again; everything finished before is untouched",
             ) from None
         raise
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock on OUT; whoever waits for it looks again afterwards. Where there are no locks, nothing is held."""
+    if fcntl is None:
+        yield
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    path = out.with_name(f".{out.name}.lock")
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # The one before us removes the file: a lock on a removed file keeps nobody out.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _demand_same(out: Path, digest: str) -> None:
@@ -117,8 +149,8 @@ def _demand_same(out: Path, digest: str) -> None:
         )
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

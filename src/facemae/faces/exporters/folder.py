@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from facemae.errors import DataError, OutputExists
+from facemae.faces.codec import encode_png
 from facemae.faces.faceset import FaceSet
 from facemae.faces.record import Record
 
 
 def export_folder(faces: FaceSet, directory: Path, *, keep_names: bool = False) -> int:
-    """Write every image, bytes unchanged, as ``<identity>/<key>.jpg|.png``; returns their number.
+    """Write every image as ``<identity>/<key>.jpg|.png``; returns their number.
 
-    With ``keep_names`` originals get their source path back instead (the suffix follows the content).
+    Bytes are unchanged, except that a masked record, a strip of cells, becomes a picture: its visible cells where they
+    were, on mid-grey, as PNG. With ``keep_names`` originals get their source path back instead (the suffix follows the content).
 
     Raises:
         OutputExists: the directory holds something.
@@ -20,13 +22,13 @@ def export_folder(faces: FaceSet, directory: Path, *, keep_names: bool = False) 
     if directory.exists() and any(directory.iterdir()):
         raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
     made = set()
-    for record, relative in _named(faces, keep_names):
+    for i, (record, relative) in enumerate(_named(faces, keep_names)):
         target = directory / relative
         if target.parent not in made:
             target.parent.mkdir(parents=True, exist_ok=True)
             made.add(target.parent)
         with target.open("xb") as stream:
-            stream.write(record.image)
+            stream.write(encode_png(faces.image(i)) if faces.kind == "masked" else record.image)
     return len(faces)
 
 

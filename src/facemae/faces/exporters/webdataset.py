@@ -16,7 +16,8 @@ SHARD_BYTES = 1 << 28
 def export_webdataset(faces: FaceSet, directory: Path, *, shard_bytes: int = SHARD_BYTES) -> list[Path]:
     """Write ``NNNNNN.tar`` of ``<key>.jpg|.png``, ``<key>.cls`` and, with extras, ``<key>.json``; returns the shards.
 
-    A shard is closed once it holds ``shard_bytes`` of content. The same set gives the same bytes.
+    Bytes and extras are as stored: a masked record is its strip of cells, its ``.json`` holds their positions. A shard
+    is closed once it holds ``shard_bytes`` of content. The same set gives the same bytes.
 
     Raises:
         OutputExists: the directory holds something.

@@ -1,13 +1,11 @@
-"""Celebrities in Frontal-Profile (CFP): names of its photos, and its Frontal-Frontal and Frontal-Profile pairs."""
+"""Celebrities in Frontal-Profile (CFP): names of its photos, and its Frontal-Profile pairs."""
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from facemae.errors import DataError
 from facemae.faces.importers.protocol import ListedPair
-
-Split = Literal["FF", "FP"]
 
 _PHOTO = re.compile(r"(?:.*/)?((\d{3})/(frontal|profile)/\d{2}\.\w+)")
 
@@ -18,21 +16,21 @@ def photo(path: str) -> tuple[str, str, dict[str, Any] | None] | None:
     return (match.group(1), match.group(2), {"view": match.group(3)}) if match else None
 
 
-def read_protocol(directory: Path, *, split: Split = "FP") -> list[ListedPair]:
-    """Pairs of CFP's ``Protocol`` directory: ten folds, each of ``same.txt`` and then ``diff.txt``.
+def read_protocol(directory: Path) -> list[ListedPair]:
+    """Frontal-Profile pairs of CFP's ``Protocol`` directory: ten folds, each of ``same.txt`` and then ``diff.txt``.
 
-    ``Pair_list_F.txt`` and ``Pair_list_P.txt`` number the photos from 1; a line ``i,j`` of a split pairs photo i of F
-    with photo j of P (FP) or of F (FF).
+    ``Pair_list_F.txt`` and ``Pair_list_P.txt`` number the photos from 1; a line ``i,j`` pairs photo i of F
+    with photo j of P.
 
     Raises:
         DataError: a file is absent, or a line is malformed or names a number that is not listed.
     """
     left = _numbered(directory / "Pair_list_F.txt")
-    right = left if split == "FF" else _numbered(directory / "Pair_list_P.txt")
+    right = _numbered(directory / "Pair_list_P.txt")
     pairs = []
-    folds = sorted(path for path in (directory / "Split" / split).glob("*") if path.is_dir())
+    folds = sorted(path for path in (directory / "Split" / "FP").glob("*") if path.is_dir())
     if not folds:
-        raise DataError(f"{directory} is no protocol of CFP", needed=f"Split/{split}/01 … 10")
+        raise DataError(f"{directory} is no protocol of CFP", needed="Split/FP/01 … 10")
     for fold, folder in enumerate(folds):
         for name, same in (("same.txt", True), ("diff.txt", False)):
             for number, line in enumerate(_lines(folder / name), 1):

@@ -18,7 +18,6 @@ from facemae.faces.importers import agedb, cfp
 from facemae.faces.importers.storage import Skipped, Storage
 
 Layout = Literal["auto", "folder", "flat", "cfp", "agedb"]
-FlatRule = Literal["auto", "stem-prefix", "one-each"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 IDENTITIES = "identities.csv"
@@ -44,7 +43,7 @@ class Listing:
     empty: list[str] = field(default_factory=list)
 
 
-def list_photos(storage: Storage, *, layout: Layout = "auto", flat_rule: FlatRule = "auto") -> Listing:
+def list_photos(storage: Storage, *, layout: Layout = "auto") -> Listing:
     """Sort the files of a storage into photos with their people, sorted by (person, path), and files left out.
 
     ``auto`` takes, in this order: an ``identities.csv`` (columns path, identity), the layout of CFP, that of AgeDB, a
@@ -67,7 +66,7 @@ def list_photos(storage: Storage, *, layout: Layout = "auto", flat_rule: FlatRul
             listing = _by_table(images, table, storage.read(table))
             skipped = [entry for entry in skipped if entry.path != table]
         else:
-            listing = _flat(images, flat_rule)
+            listing = _flat(images)
     else:
         listing = _folder(images, storage.directories, strict=layout == "auto")
     listing.entries.sort(key=lambda entry: (entry.person, entry.path))
@@ -126,23 +125,20 @@ def _folder(images: list[str], directories: list[str], *, strict: bool) -> Listi
     return listing
 
 
-def _flat(images: list[str], rule: FlatRule) -> Listing:
-    """``stem-prefix``: the person is the file name up to the last ``_`` or ``-`` before a number ("Ann_Lee_0002").
+def _flat(images: list[str]) -> Listing:
+    """The person is the file name up to the last ``_`` or ``-`` before a number ("Ann_Lee_0002").
 
-    ``auto`` follows it only where every name has the form, there are at least two people and someone has two photos:
-    IMG_0001 … IMG_0900 and 000001 … 202599 stay one person each.
+    Only where every name has the form, there are at least two people and someone has two photos; otherwise each photo
+    is a person of their own: IMG_0001 … IMG_0900 and 000001 … 202599.
     """
     common = _common_directory(images)
     paths = [path[len(common) :] for path in images]
-    matches = [_COUNTED_STEM.fullmatch(PurePosixPath(path).stem) for path in paths]
-    if rule == "auto":
-        counts = Counter(match.group(1) for match in matches if match)
-        clear = all(matches) and len(counts) >= 2 and max(counts.values(), default=0) >= 2
-        rule = "stem-prefix" if clear else "one-each"
-    if rule == "one-each":
-        return Listing(common, [Entry(path, path) for path in paths])
-    people = [match.group(1) if match else PurePosixPath(path).stem for path, match in zip(paths, matches, strict=True)]
-    return Listing(common, [Entry(path, person) for path, person in zip(paths, people, strict=True)])
+    people = [match.group(1) for path in paths if (match := _COUNTED_STEM.fullmatch(PurePosixPath(path).stem))]
+    counts = Counter(people)
+    clear = len(people) == len(paths) and len(counts) >= 2 and max(counts.values()) >= 2
+    return Listing(
+        common, [Entry(path, person) for path, person in zip(paths, people if clear else paths, strict=True)]
+    )
 
 
 def _by_table(images: list[str], table: str, content: bytes) -> Listing:

@@ -7,7 +7,7 @@ from facemae.faces.importers.protocol import ListedPair
 
 
 def read_pairs_txt(path: Path) -> list[ListedPair]:
-    """Line 1: folds and pairs per class in a fold (``10 300``), or one number for a single fold.
+    """Line 1: folds and pairs per class in a fold (``10 300``), or pairs per class alone for a single fold (300).
 
     Then per fold the matched pairs, ``name n1 n2``, and the mismatched ones, ``name1 n1 name2 n2``.
 

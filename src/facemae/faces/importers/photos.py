@@ -1,7 +1,6 @@
 """Photos of one or more sources into the records of a face set."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,12 +10,13 @@ from PIL import Image as PillowImage
 
 from facemae.errors import DataError, EmptyIdentity, MixedSizes, TooManyUnreadable, UnreadableImage
 from facemae.faces.align import ARCFACE_TEMPLATE, similarity_transform, warp
-from facemae.faces.codec import MAX_PIXELS, decode, encode_jpeg, encode_png, suffix_of
+from facemae.faces.codec import decode, encode_jpeg, encode_png, suffix_of
 from facemae.faces.importers.landmarks import Landmarks
 from facemae.faces.importers.layouts import Entry
 from facemae.faces.importers.source import Source
 from facemae.faces.importers.storage import Skipped
 from facemae.faces.writer import FaceSetWriter
+from facemae.spec.execution import Progress, Silent
 
 ALIGNED_SIZE = 112
 
@@ -26,7 +26,8 @@ class ImportReport:
     """What came in and what did not.
 
     ``identities``: name of person number i. ``files``: unique relative path of record i. ``skipped``: every file left
-    out, with the reason; ``unreadable`` of them are photos that could not be decoded.
+    out, with the reason; ``unreadable`` of them are photos that could not be decoded. A person none of whose photos
+    could be decoded is no identity; the reasons of these photos say so.
     """
 
     records: int
@@ -50,44 +51,48 @@ def import_photos(
     size: int | None = None,
     keep: Callable[[str], bool] | None = None,
     limit: float = 0.01,
-    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """Write the photos of all sources, sorted by (person, file); people are numbered by sorted name.
 
     The same name in two sources is the same person; with several sources a file is ``<source>/<path>``. Every photo is
-    decoded once, to know that it can be. A JPEG or PNG that needs no change keeps its bytes, other formats become PNG.
+    decoded once, to know that it can be: of those that cannot, up to ``limit`` of all photos are left out, and so is a
+    person who has no other. A JPEG or PNG that needs no change keeps its bytes, other formats become PNG.
     With ``landmarks`` each face is aligned to ``size`` (default 112); with ``size`` alone photos of another size are
     cut to their central square and resampled (bicubic, antialiased). What was aligned or resampled is stored as JPEG of
     quality 95. ``keep`` chooses people by name.
 
     Raises:
-        EmptyIdentity: a person without a single readable photo.
-        TooManyUnreadable: more than ``limit`` of the photos cannot be decoded.
+        EmptyIdentity: a person's folder holds no image.
+        TooManyUnreadable: more than ``limit`` of the photos cannot be decoded, or all of them.
         MixedSizes: photos of several sizes, and neither ``landmarks`` nor ``size``.
         DataError: no photos, or photos without landmarks.
     """
     items = _merge(sources, keep)
-    names = sorted({item.entry.person for item in items})
-    numbers = {name: number for number, name in enumerate(names)}
     if landmarks is not None:
         landmarks.demand(_landmark_key(item, landmarks) for item in items)
-    prepare = _Preparer(landmarks, size, max_pixels)
+    prepare = _Preparer(landmarks, size)
+    names: list[str] = []
     files: list[str] = []
-    unreadable: list[Skipped] = []
-    readable: Counter[str] = Counter()
-    for item in items:
-        try:
-            image, extras = prepare(item)
-        except UnreadableImage as error:
-            unreadable.append(Skipped(item.file, str(error)))
-            _check_limit(unreadable, len(items), limit)
-            continue
-        writer.add(image, numbers[item.entry.person], extras=extras)
-        readable[item.entry.person] += 1
-        files.append(item.file)
-    _check_people([name for name in names if not readable[name]], "not one photo of theirs can be decoded")
+    unreadable: list[tuple[_Item, str]] = []
+    with (progress or Silent()).task("import", len(items), "images") as task:
+        for item in items:
+            try:
+                image, extras = prepare(item)
+            except UnreadableImage as error:
+                unreadable.append((item, str(error)))
+                _check_limit(unreadable, len(items), limit)
+                continue
+            finally:
+                task.advance()
+            # Photos come person by person: the first readable one takes the next number.
+            if names[-1:] != [item.entry.person]:
+                names.append(item.entry.person)
+            writer.add(image, len(names) - 1, extras=extras)
+            files.append(item.file)
     skipped = [Skipped(_file(sources, i, skip.path), skip.reason) for i, s in enumerate(sources) for skip in s.skipped]
-    return ImportReport(len(files), tuple(names), tuple(files), (*skipped, *unreadable), len(unreadable))
+    skipped += _left_out(unreadable, set(names))
+    return ImportReport(len(files), tuple(names), tuple(files), tuple(skipped), len(unreadable))
 
 
 def _merge(sources: Sequence[Source], keep: Callable[[str], bool] | None) -> list[_Item]:
@@ -99,7 +104,7 @@ def _merge(sources: Sequence[Source], keep: Callable[[str], bool] | None) -> lis
     ]
     present = {item.entry.person for item in items}
     empty = {name for source in sources for name in source.empty if keep is None or keep(name)}
-    _check_people(sorted(empty - present), "the folder holds no image")
+    _check_empty(sorted(empty - present))
     if not items:
         raise DataError("there is nothing to import", got=f"no photos in {', '.join(s.name for s in sources)}")
     return sorted(items, key=lambda item: (item.entry.person, item.file))
@@ -121,15 +126,14 @@ def _landmark_key(item: _Item, landmarks: Landmarks) -> str:
 class _Preparer:
     """One photo's bytes to the bytes and extras of its record; remembers the first size seen."""
 
-    def __init__(self, landmarks: Landmarks | None, size: int | None, max_pixels: int) -> None:
+    def __init__(self, landmarks: Landmarks | None, size: int | None) -> None:
         self._landmarks = landmarks
         self._size = ALIGNED_SIZE if size is None and landmarks is not None else size
-        self._max_pixels = max_pixels
         self._first: tuple[str, tuple[int, int]] | None = None
 
     def __call__(self, item: _Item) -> tuple[bytes, dict[str, Any] | None]:
         data = item.source.read(item.entry)
-        pixels = decode(data, max_pixels=self._max_pixels)
+        pixels = decode(data)
         extras = item.entry.extras
         if self._landmarks is not None:
             assert self._size is not None
@@ -173,22 +177,29 @@ def _resized(pixels: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
     return np.asarray(square.resize((size, size), PillowImage.Resampling.BICUBIC))
 
 
-def _check_limit(unreadable: list[Skipped], total: int, limit: float) -> None:
-    if len(unreadable) > limit * total:
-        shown = ", ".join(f"{skip.path} ({skip.reason})" for skip in unreadable[:3])
+def _check_limit(unreadable: list[tuple[_Item, str]], total: int, limit: float) -> None:
+    if len(unreadable) > limit * total or len(unreadable) == total:
+        shown = ", ".join(f"{item.file} ({reason})" for item, reason in unreadable[:3])
         raise TooManyUnreadable(
             "too many photos cannot be decoded",
             got=f"{len(unreadable)} of {total}, first {shown}",
-            needed=f"at most {limit:.1%}",
-            remedy="repair or remove them, or raise the limit",
+            needed=f"at most {limit:.1%}" if limit < 1 else "one that can",
+            remedy="repair or remove them, or raise the limit" if limit < 1 else "repair them",
         )
 
 
-def _check_people(names: list[str], reason: str) -> None:
+def _left_out(unreadable: list[tuple[_Item, str]], present: set[str]) -> Iterator[Skipped]:
+    for item, reason in unreadable:
+        person = item.entry.person
+        alone = "" if person in present else f"; {person} has no readable photo and is left out"
+        yield Skipped(item.file, reason + alone)
+
+
+def _check_empty(names: list[str]) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise EmptyIdentity(
             f"a person has no readable photo: {', '.join(names[:3])}{more}",
-            got=reason,
+            got="the folder holds no image",
             remedy="remove the folder or restore its photos",
         )

@@ -5,7 +5,7 @@ Every photo is a function of (seed, identity, photo, size). No real face, photo 
 
 from facemae.faces.synthetic.identity import Identity, identity_name, sample_identity
 from facemae.faces.synthetic.nuisance import Nuisance, sample_nuisance
-from facemae.faces.synthetic.photos import SyntheticFace, photo_nuisance, render_photo, render_photos
+from facemae.faces.synthetic.photos import SyntheticFace, photo_nuisance, render_photo
 from facemae.faces.synthetic.protocols import KINDS, protocol_pairs
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "photo_nuisance",
     "protocol_pairs",
     "render_photo",
-    "render_photos",
     "sample_identity",
     "sample_nuisance",
 ]

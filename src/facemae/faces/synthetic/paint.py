@@ -62,19 +62,6 @@ class Skin:
         self.albedo[:, where] += amount * (colour - self.albedo[:, where])
 
 
-def occlusion(s: Float[np.ndarray, "r c"], v: Float[np.ndarray, "r c"]) -> Float[np.ndarray, "r c"]:
-    """How much of the surroundings' light reaches a point of the mean head, in [0, 1]; fixed, written by hand."""
-    side = np.abs(s)
-
-    def dent(amount: float, at: tuple[Millimetres, Millimetres], size: tuple[Millimetres, Millimetres]) -> np.ndarray:
-        return 1 - amount * bell(side - at[0], size[0]) * bell(v - at[1], size[1])
-
-    open_sky = dent(0.35, (14, 3), (8, 10)) * dent(0.25, (31, 9), (16, 5)) * dent(0.35, (0, -51), (13, 5))
-    open_sky *= dent(0.22, (18, -42), (5, 9)) * dent(0.2, (0, -88), (20, 5)) * dent(0.25, (0, -73), (24, 2.5))
-    open_sky *= dent(0.3, (6.5, -48), (5, 3.5))
-    return open_sky * (1 - 0.55 * soft(-122 - v, 12) * soft(v + 185, 40) * (0.3 + 0.7 * bell(side, 75)))
-
-
 def paint_skin(
     person: Identity, photo: Nuisance, haircut: Haircut, s: np.ndarray, v: np.ndarray, azimuth: np.ndarray
 ) -> Skin:

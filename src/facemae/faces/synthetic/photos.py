@@ -1,6 +1,5 @@
 """Photos of synthetic people by number."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +52,3 @@ def render_photo(
         "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in landmarks],
     }
     return SyntheticFace(identity, image, extras)
-
-
-def render_photos(
-    identities: Sequence[int], photos: Sequence[int], *, seed: int, size: int = 112
-) -> Iterator[SyntheticFace]:
-    """Every photo of every person, person by person; each equals `render_photo` of its numbers."""
-    for identity in identities:
-        for photo in photos:
-            yield render_photo(identity, photo, seed=seed, size=size)

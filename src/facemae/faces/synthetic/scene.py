@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import Float
 
 from facemae.faces.align import ARCFACE_TEMPLATE, similarity_transform
+from facemae.faces.synthetic.anatomy import Millimetres
 from facemae.faces.synthetic.camera import background, develop
 from facemae.faces.synthetic.hair import Haircut, cut_hair, hair_surface
 from facemae.faces.synthetic.head import Surface, head_surface, landmark_weights, vertex_normals
 from facemae.faces.synthetic.identity import Identity
 from facemae.faces.synthetic.nuisance import Nuisance
-from facemae.faces.synthetic.paint import occlusion, paint_skin
+from facemae.faces.synthetic.paint import bell, paint_skin, soft
 from facemae.faces.synthetic.raster import Coverage, rasterize
 
 SUPERSAMPLING = 1.5
@@ -48,11 +49,24 @@ def aligned_camera(
     return similarity_transform(np.asarray(seen, dtype=np.float64), template * (size / 112))
 
 
+def _occlusion(s: Float[np.ndarray, "r c"], v: Float[np.ndarray, "r c"]) -> Float[np.ndarray, "r c"]:
+    """How much of the surroundings' light reaches a point of the mean head, in [0, 1]; fixed, written by hand."""
+    side = np.abs(s)
+
+    def dent(amount: float, at: tuple[Millimetres, Millimetres], size: tuple[Millimetres, Millimetres]) -> np.ndarray:
+        return 1 - amount * bell(side - at[0], size[0]) * bell(v - at[1], size[1])
+
+    open_sky = dent(0.35, (14, 3), (8, 10)) * dent(0.25, (31, 9), (16, 5)) * dent(0.35, (0, -51), (13, 5))
+    open_sky *= dent(0.22, (18, -42), (5, 9)) * dent(0.2, (0, -88), (20, 5)) * dent(0.25, (0, -73), (24, 2.5))
+    open_sky *= dent(0.3, (6.5, -48), (5, 3.5))
+    return open_sky * (1 - 0.55 * soft(-122 - v, 12) * soft(v + 185, 40) * (0.3 + 0.7 * bell(side, 75)))
+
+
 @cache
 def _fixed_attributes() -> Float[np.ndarray, "4 v"]:
     """s, v, azimuth and open sky of every vertex of the head."""
     surface = head_surface()
-    fields = (surface.s, surface.v, surface.azimuth, occlusion(surface.s, surface.v))
+    fields = (surface.s, surface.v, surface.azimuth, _occlusion(surface.s, surface.v))
     return np.stack([field.ravel() for field in fields]).astype(np.float32)
 
 
