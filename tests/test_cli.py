@@ -9,7 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from facemae.cli.app import app
-from facemae.errors import DataError
+from facemae.cli.common import execution, networks
+from facemae.cli.reproduce import command_line
+from facemae.errors import DataError, RecipeError
+from facemae.spec.execution import Silent
+from facemae.spec.normalisation import Statistics
+from facemae.spec.results import Results
 from folders import demand_one_line, facemae, jpeg, noise, originals, plant, png
 
 VERBS = [command.name for command in app.registered_commands]
@@ -107,7 +112,7 @@ def test_python_dash_m(tmp_path: Path) -> None:
         (["export", "{here}/set", "{here}/file"], "exists: name another OUT"),
         (["import", "{here}/nowhere", "{here}/out"], "nothing at"),
         (["import", "synthetic"], "import: got synthetic; needed one or more sources and then OUT"),
-        (["mask", "{here}/set", "{here}/file/out"], "Not a directory"),
+        (["mask", "{here}/set", "{here}/file/out"], "/file: "),
     ],
 )  # fmt: skip
 def test_mistakes_end_in_one_line(
@@ -212,6 +217,114 @@ def test_seed_is_one_more_setting(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert len(digests) == 1
 
 
+# ---- networks of an audit ------------------------------------------------------------------------------------------
+
+
+def test_networks_have_a_name_a_path_and_perhaps_a_normalisation(tmp_path: Path) -> None:
+    for name in ("phi.onnx", "odd=x@imagenet.pth"):
+        (tmp_path / name).touch()
+    (tmp_path / "ours").mkdir()
+    numbers = "{mean=[0.5,0.5,0.5],deviation=[0.25,0.25,0.25]}"
+    paths, normalize = networks(
+        [
+            f"{tmp_path}/phi.onnx@imagenet",
+            f"again={tmp_path}/phi.onnx",
+            f"by numbers={tmp_path}/phi.onnx@{numbers}",
+            f"{tmp_path}/ours",
+            f"{tmp_path}/odd=x@imagenet.pth",
+        ]
+    )
+    phi = tmp_path / "phi.onnx"
+    odd = {"ours": tmp_path / "ours", "odd=x@imagenet": tmp_path / "odd=x@imagenet.pth"}
+    assert paths == {"phi": phi, "again": phi, "by numbers": phi} | odd
+    given = Statistics(mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+    assert normalize == {"phi": "imagenet", "by numbers": given}
+
+
+def test_two_networks_of_one_name_and_a_normalisation_that_is_none(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        plant(tmp_path / folder, {"phi.onnx": b"x"})
+    with pytest.raises(
+        RecipeError, match=r"two networks are called phi: got .*a/phi\.onnx and .*b/phi\.onnx; .*NAME=.*b/phi"
+    ):
+        networks([f"{tmp_path}/a/phi.onnx", f"{tmp_path}/b/phi.onnx"])
+    with pytest.raises(
+        RecipeError, match=r"--embedder .*phi\.onnx@rgb: normalize: input should be insightface, imagenet"
+    ):
+        networks([f"{tmp_path}/a/phi.onnx@rgb"])
+
+
+# ---- what a table says of itself -----------------------------------------------------------------------------------
+
+
+def test_the_command_is_as_given_without_the_paths_of_a_machine(tmp_path: Path) -> None:
+    words = ["reproduce", "real-small", "--data", "../shared/data", "--device=cpu", "--runs", str(tmp_path / "my runs")]
+    assert command_line(words) == "facemae reproduce real-small --data ../shared/data --device=cpu --runs …/my runs"
+    assert command_line([f"--data={tmp_path}/sets", "a b"]) == "facemae --data=…/sets 'a b'"
+
+
+class Finished:
+    """A plan of which everything is there, and something more."""
+
+    def __init__(self, table: object, runs: Path, *_: object) -> None:
+        self.runs = runs
+
+    def run(self, only: list[str]) -> list[str]:
+        return only or ["people", "masked"]
+
+    def publish(self, out: Path, command: str) -> Results:
+        nothing: dict[str, tuple[()]] = dict.fromkeys(("rows", "judges", "paired", "claims"), ())
+        return Results(title="T", command=command, digest="0", hardware={}, **nothing)  # type: ignore[arg-type]
+
+    def leftovers(self) -> list[Path]:
+        return [self.runs / f".masked.{i:012d}.partial" for i in range(2)]
+
+
+def test_reproduce_as_json_and_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facemae.plan.Plan", Finished)
+    ended = facemae(capsys, "reproduce", "demo", "--runs", "runs/mine", "--json")
+    assert json.loads(ended.out)["command"] == "facemae reproduce demo --runs runs/mine --json"
+    left = "2 unfinished directories of earlier settings left; to remove: rm -r runs/mine/.masked.*.partial"
+    assert (ended.code, ended.err) == (0, f"facemae: {left}\n")
+    ended = facemae(capsys, "reproduce", "demo", "--only", "masked", "--json")
+    assert json.loads(ended.out) == {"jobs": ["masked"]}
+    assert facemae(capsys, "reproduce", "demo", "--only", "masked").out == "finished: masked\n"
+
+
+# ---- several processes ---------------------------------------------------------------------------------------------
+
+
+def test_torchrun_is_for_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    originals(tmp_path / "set", [noise(0)], [0])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["mask", tmp_path / "set", tmp_path / "out"]
+    monkeypatch.setenv("RANK", "0")
+    said = demand_one_line(facemae(capsys, *words))
+    assert said.startswith("facemae: mask under torchrun: got 2 processes; needed one (pretrain and recognize take")
+    monkeypatch.setenv("RANK", "1")
+    assert facemae(capsys, *words) == (2, "", "")
+    assert not (tmp_path / "out").exists()
+    # Training gets past that door: what stops it is the missing set.
+    assert "not a finished facemae directory" in facemae(capsys, "recognize", tmp_path, tmp_path / "out").err
+
+
+def test_only_the_first_process_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    originals(tmp_path / "set", [noise(0)], [0])
+    monkeypatch.setattr("facemae.stages.recognize.recognize", lambda faces, *_: faces)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, printed in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        ended = facemae(capsys, "recognize", tmp_path / "set", tmp_path / "out")
+        assert (ended.code, bool(ended.out), ended.err) == (0, printed, "")
+        assert isinstance(execution().progress, Silent) != printed
+
+
 # ---- bars ----------------------------------------------------------------------------------------------------------
 
 
@@ -232,4 +345,24 @@ def test_bars_are_silent_at_first_and_plain_in_a_log(
     assert said.err.splitlines() == [
         "mask: 200/400 images, 2.5/s, 80 s left loss 1.5",
         "mask: 300/400 images, 2.5/s, 40 s left loss 1.5",
+    ]
+
+
+def test_a_bar_that_waits_is_told_with_the_bar_inside_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facemae.cli import bars
+
+    now = [100.0]
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
+    every = bars.Bars()
+    with every.task("reproduce", 3, "stages") as outer:
+        outer.advance(0, "judge")
+        with every.task("recognize", 100, "images") as inner:
+            for _ in range(2):
+                now[0] += 20
+                inner.advance(10)
+    assert capsys.readouterr().err.splitlines() == [
+        "reproduce: 0/3 stages judge",
+        "recognize: 20/100 images, 0.5/s, 160 s left",
     ]

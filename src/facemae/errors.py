@@ -4,7 +4,7 @@
     ├── RecipeError                 a recipe, a setting or a command line is wrong (all mistakes at once)
     ├── DataError                   faces, pair lists, landmarks, linkage files
     │   ├── UnreadableImage         truncated, not an image, over the size limit
-    │   ├── EmptyIdentity           a person without a single readable photo
+    │   ├── EmptyIdentity           a person whose folder holds no image
     │   ├── MixedSizes              images of several sizes where one is needed
     │   ├── TooManyUnreadable       more bad records than the limit allows
     │   ├── MissingPairs            a pair list names photos that the set does not hold
@@ -56,7 +56,7 @@ class UnreadableImage(DataError):
 
 
 class EmptyIdentity(DataError):
-    """A person without a single readable photo."""
+    """A person whose folder holds no image."""
 
 
 class MixedSizes(DataError):

@@ -1,6 +1,6 @@
 """A table to the stages it needs; those that are not finished are run, in the order their inputs ask for."""
 
-import platform
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from facemae import __version__
 from facemae.errors import FaceMAEError, RecipeError
 from facemae.faces.codec import encode_png
 from facemae.faces.faceset import FaceSet
 from facemae.report import PictureGrid, write_report
 from facemae.spec.execution import Execution
-from facemae.spec.manifest import digest_of, read_manifest
+from facemae.spec.manifest import FILE, digest_of, read_manifest
+from facemae.spec.normalisation import Normalisation
 from facemae.spec.recipe import (
     AuditSpec,
     ImportSpec,
@@ -31,7 +31,7 @@ from facemae.spec.recipe import (
     read_toml,
 )
 from facemae.spec.results import Results
-from facemae.spec.table import Row, StageCall, Table, stage_name
+from facemae.spec.table import Protocol, Row, StageCall, Table, slug, stage_name
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.import_ import import_faces
 from facemae.stages.linkage import read_linkage
@@ -41,9 +41,13 @@ from facemae.stages.recognize import recognize
 from facemae.stages.reconstruct import reconstruct
 from facemae.stages.tabulate import Made, tabulate, training_of
 from facemae.stages.verify import verify
+from facemae.train.hardware import hardware
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Small networks trained on synthetic people; each directory says in its manifest how."""
+
+PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{12}\.partial")
+"""How `stages.stage` calls a directory that is not finished."""
 
 SHOWN = 8
 """Faces in the picture grid."""
@@ -85,35 +89,49 @@ class Plan:
             jobs.append(Job(f"recognize-{train}-s{seed}", partial(self._recognize, train, seed)))
         for judge, protocol in product(table.judges, table.protocols):
             name = f"judge-{judge.name}-{protocol.name}"
-            jobs.append(Job(name, partial(self._verify, judge.source, protocol, name)))
+            jobs.append(Job(name, partial(self._verify, judge.source, protocol, name, normalize=judge.normalize)))
         if table.judges:
-            jobs += [Job(f"audit-{_slug(row.label)}", partial(self._audit, row)) for row in table.rows]
+            jobs += [Job(f"audit-{slug(row.label)}", partial(self._audit, row)) for row in table.rows]
         return jobs
 
-    def run(self, only: Sequence[str] = ()) -> None:
-        """Make what is missing; ``only`` names jobs (``*`` stands for anything), for work in pieces.
+    def run(self, only: Sequence[str] = ()) -> list[str]:
+        """Make what is missing and return the names of all jobs that are there now.
+
+        ``only`` names jobs (``*`` stands for anything), for work in pieces.
 
         Raises:
             RecipeError: nothing is called so.
         """
-        jobs = [job for job in self.jobs() if not only or any(fnmatchcase(job.name, name) for name in only)]
-        if not jobs:
-            raise RecipeError("--only", got=", ".join(only), needed=f"one of {', '.join(j.name for j in self.jobs())}")
+        every = self.jobs()
+        unknown = [name for name in only if not any(fnmatchcase(job.name, name) for job in every)]
+        if unknown:
+            raise RecipeError("--only", got=", ".join(unknown), needed=f"one of {', '.join(job.name for job in every)}")
+        jobs = [job for job in every if not only or any(fnmatchcase(job.name, name) for name in only)]
         self.runs.mkdir(parents=True, exist_ok=True)
         with self.execution.progress.task("reproduce", len(jobs), "stages") as task:
             for job in jobs:
+                task.advance(0, job.name)
                 job.make()
-                task.advance(1, job.name)
+                task.advance()
+        return [job.name for job in jobs]
 
-    def publish(self, out: Path, command: str, *, digest: str) -> Results:
-        """Tabulate what is there and write `results.json`, `results.md` and `report.html` to ``out``."""
+    def leftovers(self) -> list[Path]:
+        """Unfinished directories beside finished ones: other settings began them, and nothing goes on with them."""
+        named = [(path, PARTIAL.fullmatch(path.name)) for path in sorted(self.runs.glob(".*.partial"))]
+        return [path for path, name in named if name and (self.runs / name[1] / FILE).is_file()]
+
+    def publish(self, out: Path, command: str) -> Results:
+        """Tabulate what is there and write `results.json`, `results.md` and `report.html` to ``out``.
+
+        The digest of the results covers the table and the digest of every directory that it rests on.
+        """
         table = self.table
         rows, judges, paired, claims = tabulate(table, self._located())
         results = Results(
             title=table.title,
             note=table.note,
             command=command,
-            digest=digest,
+            digest=digest_of("table", table.model_dump(mode="json"), self._digests()),
             hardware=hardware(),
             rows=rows,
             judges=judges,
@@ -157,8 +175,9 @@ class Plan:
         for protocol in self.table.protocols:
             self._verify(name, protocol, _verification(train, seed, protocol.name))
 
-    def _verify(self, embedder: str, protocol: Any, name: str) -> None:
-        spec = build(VerifySpec, self.table.verify, "verify")
+    def _verify(self, embedder: str, protocol: Protocol, name: str, *, normalize: Normalisation | None = None) -> None:
+        own = {} if normalize is None else {"normalize": normalize}
+        spec = build(VerifySpec, {**self.table.verify, **own}, "verify")
         faces, pairs = self.path(protocol.faces), self.path(protocol.pairs)
         verify(self.path(embedder), faces, pairs, self.runs / name, spec, self.execution, cache=self.runs / "vectors")
 
@@ -172,9 +191,10 @@ class Plan:
             imitation=self.path(row.imitation) if row.imitation else None,
             imitation_linkage=self.path(row.imitation_linkage) if row.imitation_linkage else None,
             nonmembers=self.path(table.nonmembers) if table.nonmembers else None,
+            normalize={judge.name: judge.normalize for judge in table.judges if judge.normalize is not None},
         )
         spec = build(AuditSpec, table.audit, "audit")
-        audit(inputs, self.runs / f"audit-{_slug(row.label)}", spec, self.execution, cache=self.runs / "vectors")
+        audit(inputs, self.runs / f"audit-{slug(row.label)}", spec, self.execution, cache=self.runs / "vectors")
 
     # ---- what is where ----------------------------------------------------------------------
 
@@ -204,7 +224,7 @@ class Plan:
                 for seed in table.seeds
                 for protocol in table.protocols
             },
-            audits={row.label: self.runs / f"audit-{_slug(row.label)}" for row in table.rows} if table.judges else {},
+            audits={row.label: self.runs / f"audit-{slug(row.label)}" for row in table.rows} if table.judges else {},
             judged={
                 (judge.name, protocol.name): self.runs / f"judge-{judge.name}-{protocol.name}"
                 for judge in table.judges
@@ -214,6 +234,14 @@ class Plan:
             models={n: self.path(n) for n, call in table.stages.items() if call.verb == "pretrain"},
             protocol_files={p.name: (self.path(p.faces), self.path(p.pairs)) for p in table.protocols},
         )
+
+    def _digests(self) -> dict[str, str]:
+        """Digest of everything that was made, by the name of its directory."""
+        made, seeds = self._located(), self.table.seeds
+        recognisers = {f"recognize-{row.train}-s{seed}" for row in self.table.rows for seed in seeds}
+        directories = [self.runs / name for name in (*self._ordered_stages(), *sorted(recognisers))]
+        directories += [*made.verifications.values(), *made.judged.values(), *made.audits.values()]
+        return {path.name: read_manifest(path).digest for path in directories}
 
     def _lineage(self, name: str) -> dict[str, Any]:
         manifest = read_manifest(self.runs / name)
@@ -238,47 +266,17 @@ class Plan:
         return PictureGrid(labels=labels, rows=tuple(zip(*columns, strict=True)))
 
 
-def read_table(source: str) -> tuple[Table, str]:
-    """A table recipe by file or by name, validated as a whole, and the digest of its content."""
-    content = read_toml(source)
-    table = build(Table, content, source)
-    return table, digest_of("table", table.model_dump(mode="json"), {})
-
-
-def hardware() -> dict[str, Any]:
-    """What made a result: processor, cores, accelerator, versions."""
-    import torch
-
-    return {
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "facemae": __version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+def read_table(source: str) -> Table:
+    """A table recipe by file or by name, validated as a whole."""
+    return build(Table, read_toml(source), source)
 
 
 def _verification(train: str, seed: int, protocol: str) -> str:
     return f"verify-{train}-s{seed}-{protocol}"
 
 
-def _slug(label: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in label.lower()).strip("-")
-
-
 def find_data(table: Table, data: Path | None, source: str) -> Path:
-    """The data folder: given, or beside the recipe as the table says.
+    """The data folder: given, or what the table says, relative to the working directory.
 
     Raises:
         FaceMAEError: the table needs one and it is not there.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from facemae.errors import DataError, OutputExists
-from facemae.faces.codec import encode_jpeg, encode_png
+from facemae.faces.codec import decode, encode_jpeg, encode_png
 from facemae.faces.exporters import export_folder, export_webdataset
-from facemae.faces.faceset import FaceSet, write_people
+from facemae.faces.faceset import GREY, FaceSet, write_people
 from facemae.faces.importers import import_photos, open_source
 from facemae.faces.record import People
 from facemae.faces.writer import FaceSetWriter
@@ -105,6 +105,40 @@ def test_webdataset_shards(tmp_path: Path) -> None:
     }
     export_webdataset(faces, tmp_path / "again", shard_bytes=len(image(0)) + len(image(1)))
     assert tree(tmp_path / "again") == tree(tmp_path / "out")
+
+
+def make_masked(directory: Path) -> FaceSet:
+    """Two records of 2 x 2 cells of 4 pixels, two of them visible."""
+    writer = FaceSetWriter(directory)
+    for i, positions in enumerate(([0, 3], [1, 2])):
+        strip = np.random.default_rng(i).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+        writer.add(encode_png(strip), i, extras={"positions": positions})
+    writer.finish()
+    facts = {"records": 2, "identities": 2, "size": [8, 8], "mask": {"grid": 2, "cell": 4, "kept": 2}}
+    write_manifest(
+        directory,
+        Manifest(stage="mask", kind="masked", digest="0" * 64, spec={}, parents={}, facts=facts, facemae="0"),
+    )
+    return FaceSet.open(directory)
+
+
+def test_a_masked_set_becomes_pictures_in_a_folder(tmp_path: Path) -> None:
+    faces = make_masked(tmp_path / "set")
+    export_folder(faces, tmp_path / "out")
+    strip = decode(faces.record(1).image)
+    picture = np.full((8, 8, 3), GREY, np.uint8)
+    picture[:4, 4:], picture[4:, :4] = strip[:, :4], strip[:, 4:]
+    assert sorted(tree(tmp_path / "out")) == ["000000/00000000.png", "000001/00000001.png"]
+    np.testing.assert_array_equal(decode(tree(tmp_path / "out")["000001/00000001.png"]), picture)
+
+
+def test_a_masked_set_stays_strips_and_positions_in_shards(tmp_path: Path) -> None:
+    faces = make_masked(tmp_path / "set")
+    (shard,) = export_webdataset(faces, tmp_path / "out")
+    with tarfile.open(shard, "r:") as archive:
+        content = {member.name: archive.extractfile(member).read() for member in archive}
+    assert content["00000001.png"] == faces.record(1).image
+    assert json.loads(content["00000001.json"]) == {"positions": [1, 2]}
 
 
 @pytest.mark.parametrize("export", [export_folder, export_webdataset])

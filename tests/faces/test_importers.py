@@ -4,7 +4,9 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from facemae.faces.align import ARCFACE_TEMPLATE
 from facemae.faces.codec import decode, encode_jpeg, encode_png
 from facemae.faces.importers import ImportReport, import_photos, open_source, read_landmarks, storage
 from facemae.faces.writer import FaceSetWriter
+from facemae.spec.execution import Execution, Silent
 
 
 def picture(seed: int = 0, height: int = 16, width: int = 16) -> np.ndarray:
@@ -84,11 +87,6 @@ def test_directory_tar_and_gzipped_tar_give_the_same_records(tmp_path: Path) -> 
         assert report.skipped == ()
 
 
-def test_photos_stream_in_order(tmp_path: Path) -> None:
-    with open_source(pack(tmp_path / "a.tar", PLAIN)) as source:
-        assert [(photo.person, photo.data) for photo in source] == [("Ann", jpeg(3)), ("Ann", jpeg(2)), ("Bo", jpeg(1))]
-
-
 def test_a_single_person_keeps_the_folder_name(tmp_path: Path) -> None:
     report, _ = run(plant(tmp_path, {"Ann/1.jpg": jpeg(1), "Ann/2.jpg": jpeg(2)}))
     assert report.identities == ("Ann",)
@@ -126,19 +124,19 @@ def test_deeper_folders_are_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "rule", "people"),
+    ("names", "people"),
     [
-        (("Ann_Lee_01", "Ann_Lee_02", "Bo-7"), "auto", ["Ann_Lee", "Ann_Lee", "Bo"]),
-        (("IMG_0001", "IMG_0002"), "auto", ["IMG_0001.jpg", "IMG_0002.jpg"]),
-        (("000001", "000002"), "auto", ["000001.jpg", "000002.jpg"]),
-        (("a_1", "a_2", "b"), "auto", ["a_1.jpg", "a_2.jpg", "b.jpg"]),
-        (("a_1", "a_2", "b"), "stem-prefix", ["a", "a", "b"]),
-        (("Ann_1", "Ann_2", "Bo_1"), "one-each", ["Ann_1.jpg", "Ann_2.jpg", "Bo_1.jpg"]),
+        (("Ann_Lee_01", "Ann_Lee_02", "Bo-7"), ["Ann_Lee", "Ann_Lee", "Bo"]),
+        (("IMG_0001", "IMG_0002"), ["IMG_0001.jpg", "IMG_0002.jpg"]),
+        (("000001", "000002"), ["000001.jpg", "000002.jpg"]),
+        (("Ann_1", "Bo_1"), ["Ann_1.jpg", "Bo_1.jpg"]),
+        (("a_1", "a_2", "b"), ["a_1.jpg", "a_2.jpg", "b.jpg"]),
+        (("a", "b"), ["a.jpg", "b.jpg"]),
     ],
 )
-def test_flat_folder_rules(tmp_path: Path, names: tuple[str, ...], rule: str, people: list[str]) -> None:
+def test_a_flat_folder_groups_only_what_is_clear(tmp_path: Path, names: tuple[str, ...], people: list[str]) -> None:
     root = plant(tmp_path, {f"{name}.jpg": jpeg() for name in names})
-    assert [entry.person for entry in open_source(root, flat_rule=rule).entries] == people
+    assert [entry.person for entry in open_source(root).entries] == people
 
 
 def test_identities_csv_decides(tmp_path: Path) -> None:
@@ -258,9 +256,64 @@ def test_empty_identities_end_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EmptyIdentity, match=r"Zoe.*the folder holds no image") as caught:
         run(tmp_path / "a")
     assert "\n" not in str(caught.value)
-    root = plant(tmp_path / "b", {**PLAIN, "lfw/Zoe/1.jpg": jpeg()[:200]})
-    with pytest.raises(EmptyIdentity, match=r"Zoe.*not one photo"):
-        run(root, limit=0.5)
+
+
+def test_people_without_a_readable_photo_are_left_out_and_named(tmp_path: Path) -> None:
+    """Under the limit: whoever comes later moves up, so that numbers still follow the sorted names."""
+    files = {f"{name}/{i}.jpg": jpeg(i) for name in ("Ann", "Cy") for i in range(3)}
+    bad = {"Ann/9.jpg": b"", "Bo/1.jpg": jpeg()[:200], "Bo/2.png": b"no image", "Dee/1.jpg": b"x"}
+    report, sink = run(plant(tmp_path, files | bad), limit=0.4)
+    assert report.identities == ("Ann", "Cy")
+    assert [identity for _, identity, _ in sink.rows] == [0, 0, 0, 1, 1, 1]
+    assert report.files == tuple(sorted(files))
+    assert (report.records, report.unreadable) == (6, 4)
+    reasons = {skip.path: skip.reason for skip in report.skipped}
+    assert reasons.keys() == bad.keys()
+    for path, person in (("Bo/1.jpg", "Bo"), ("Bo/2.png", "Bo"), ("Dee/1.jpg", "Dee")):
+        assert reasons[path].endswith(f"; {person} has no readable photo and is left out")
+    assert "left out" not in reasons["Ann/9.jpg"]
+
+
+def test_one_bad_file_of_a_flat_folder_stays_within_the_limit(tmp_path: Path) -> None:
+    root = plant(tmp_path, {f"{i:06d}.png": encode_png(picture(i, 4, 4)) for i in range(149)} | {"000070x.png": b"bad"})
+    report, sink = run(root)
+    assert len(report.identities) == report.records == 149
+    assert [identity for _, identity, _ in sink.rows] == list(range(149))
+    assert [(skip.path, skip.reason.split("; ")[-1]) for skip in report.skipped] == [
+        ("000070x.png", "000070x.png has no readable photo and is left out")
+    ]
+
+
+def test_a_set_without_any_readable_photo_is_none_whatever_the_limit(tmp_path: Path) -> None:
+    with pytest.raises(TooManyUnreadable, match="2 of 2"):
+        run(plant(tmp_path, {"Ann/1.jpg": b"x", "Bo/1.jpg": b"x"}), limit=1.0)
+
+
+def test_a_file_that_cannot_be_opened_counts_as_unreadable(tmp_path: Path) -> None:
+    source = open_source(plant(tmp_path, PLAIN))
+    (tmp_path / "lfw/Ann/Ann_0002.jpg").unlink()
+    report = import_photos([source], Sink(), limit=0.4)
+    assert (report.records, report.unreadable) == (2, 1)
+    assert report.skipped == (("Ann/Ann_0002.jpg", "the file cannot be opened: got No such file or directory"),)
+
+
+def test_progress_counts_every_photo(tmp_path: Path) -> None:
+    @dataclass
+    class Watch(Silent):
+        opened: list[tuple[str, int]] = field(default_factory=list)
+        done: int = 0
+
+        @contextmanager
+        def task(self, name: str, total: int, unit: str, done: int = 0) -> Iterator["Watch"]:
+            self.opened.append((name, total))
+            yield self
+
+        def advance(self, amount: int = 1, note: str = "") -> None:
+            self.done += amount
+
+    watch = Watch()
+    run(plant(tmp_path, {**PLAIN, "lfw/Ann/x.jpg": b""}), limit=0.3, execution=Execution(progress=watch))
+    assert (watch.opened, watch.done) == ([("import", 4)], 4)
 
 
 def test_unreadable_photos_are_counted_up_to_the_limit(tmp_path: Path) -> None:

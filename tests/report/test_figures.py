@@ -76,14 +76,21 @@ def test_leakage_without_curves_stands_at_all_identities(results: Results) -> No
     assert "200" not in texts
 
 
-def test_plane_places_rows_by_their_worst_judge(results: Results) -> None:
-    """Marks at (96.12, 72), (90.34, 9.6) and (93.21, 12): spaced on the page as these numbers are, y downwards."""
+def test_probes_of_one_source_are_in_no_figure(results: Results) -> None:
+    row = results.rows[2]
+    some = tuple(found.model_copy(update={"subset": "celeba", "value": 0.99}) for found in row.leakage)
+    rows = (*results.rows[:2], row.model_copy(update={"leakage": (*row.leakage, *some)}))
+    assert leakage_figure(results.model_copy(update={"rows": rows})) == leakage_figure(results)
+
+
+def test_plane_places_rows_by_their_worst_on_the_other_half(results: Results) -> None:
+    """Marks at (96.12, 71), (90.34, 9.5) and (93.21, 11.5): spaced on the page as these numbers are, y downwards."""
     svg = plane_figure(results)
     body = svg[: svg.index("legend_1")]
     marks = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="fill: (?!currentColor)', body)
     (x0, y0), (x1, y1), (x2, y2) = ((float(x), float(y)) for x, y in marks)
     assert (x2 - x1) / (x0 - x1) == pytest.approx((93.21 - 90.34) / (96.12 - 90.34), abs=1e-3)
-    assert (y1 - y2) / (y1 - y0) == pytest.approx((12 - 9.6) / (72 - 9.6), abs=1e-3)
+    assert (y1 - y2) / (y1 - y0) == pytest.approx((11.5 - 9.5) / (71 - 9.5), abs=1e-3)
 
 
 def test_loss_leaves_out_entries_without_points(results: Results) -> None:

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from facemae.report import results_markdown
-from facemae.report.tables import percent, points, printed, rate
-from facemae.spec.results import Results
+from facemae.report.wording import percent, points, printed, rate, relative
+from facemae.spec.results import RELEASED, RelativeResult, Results
 
 
 def _tables(text: str) -> list[list[str]]:
@@ -29,6 +29,8 @@ def _cells(line: str) -> list[str]:
         (points(-0.0105), "-1.05"),
         (printed(0.9923), "99.23 %"),
         (printed(97.62), "97.62 %"),
+        (relative(RelativeResult(value=0.1667, low=0.1364, high=0.2008)), "0.17 [0.14, 0.20]"),
+        (relative(None), "–"),
     ],
 )
 def test_numbers_read_as_written(words: str, expected: str) -> None:
@@ -41,13 +43,17 @@ def test_numbers_read_as_written(words: str, expected: str) -> None:
         "96.12 % [95.5, 96.7] | 99.35 %",
         "90.34 % [89.7, 90.9] | 97.62 %",
         "90.14 % (seed 0), 90.34 % (seed 1), 90.54 % (seed 2) | 17,000/18,000 | (1) |",
-        "| FaceMAE | Org. to released | exclude | 2 | 800 | 12.00 % [9.90, 14.30] | 480/4,000 | 0.26 % | 0.24 % |",
-        "| FaceMAE | Org. to released | include | 4 | 800 | 38.00 % [35.90, 40.30] | 1,520/4,000 | 0.52 % |",
+        "| Org. to released | exclude | 2 | 800 | 12.00 % [9.90, 14.30] | 480/4,000 | 0.17 [0.14, 0.20] | 0.26 % | 0.24 % |",
+        "| FaceMAE | Org. to released | include | 4 | 800 | 38.00 % [35.90, 40.30] | 1,520/4,000 | 0.47 [0.44, 0.51] |",
+        "| originals | Org. to Org. | exclude | 2 | 800 | 72.00 % [69.90, 74.30] | 2,880/4,000 | – | 0.26 % |",
+        "| FaceMAE | Org. to released, judge phi | exclude | 2 | 11.50 % [8.40, 14.80] | 230/2,000 | 0.26 % | 71.00 % |"
+        " -59.50 [-62.50, -56.50] |",
+        "| Original | Org. to Org., judge phi | exclude | 2 | 71.00 % [67.90, 74.30] | 1,420/2,000 | 0.26 % | – | – |",
         "| FaceMAE | Org. to released | phi | 10 % | 6.12 % [4.01, 8.23] | 306/5,000 | 640 | 90 | 1.6 % |",
         "| FaceMAE | Org. to released | phi | 1 % | not measurable here | – | 640 | 90 | 1.6 % |",
         "**Leakage to judge phi, the loss network**",
-        "| phi | the loss network: the generator was trained against it | 98.76 % |",
-        "| judge-b | not the loss network | 95.43 % |",
+        "| phi | the loss network: the generator was trained against it | lfw | 98.76 % [98.4, 99.1] | 5,926/6,000 | (1) |",
+        "| judge-b | not the loss network | lfw | 95.43 % [95.0, 95.7] | 5,726/6,000 | (1) |",
         "| FaceMAE | MAE | accuracy on lfw | +2.87 [+1.05, +4.69] | 1.82 | (3) |",
         "than MAE | FaceMAE | MAE | accuracy on lfw | +2.87 [+1.05, +4.69] | reproduced |",
         "- (1) bootstrap over people within folds, 1000 replicates, 95%",
@@ -72,7 +78,7 @@ def test_tables_have_equal_column_counts(results: Results) -> None:
         update={"rows": tuple(r.model_copy(update={"label": f"{r.label} | a\nb"}) for r in results.rows)}
     )
     tables = _tables(results_markdown(awkward))
-    assert len(tables) == 11
+    assert len(tables) == 12
     for table in tables:
         assert {len(_cells(line)) for line in table} == {len(_cells(table[0]))}
 
@@ -80,6 +86,37 @@ def test_tables_have_equal_column_counts(results: Results) -> None:
 def test_unprotected_leakage_is_listed_once_a_judge_and_k(results: Results) -> None:
     """Each of three rows repeats it: 2 judges x 4 K are left."""
     assert results_markdown(results).count("| originals | Org. to Org. |") == 8
+
+
+def test_family_wise_findings_do_not_make_it_another(results: Results) -> None:
+    changed = results.rows[1].leakage[0].model_copy(update={"p_value": 0.9, "verdict": "another"})
+    row = results.rows[1].model_copy(update={"leakage": (changed, *results.rows[1].leakage[1:])})
+    text = results_markdown(results.model_copy(update={"rows": (results.rows[0], row, results.rows[2])}))
+    assert text.count("| originals | Org. to Org. |") == 8
+
+
+def test_probes_of_one_source_stand_in_the_detailed_tables_only(results: Results) -> None:
+    assert "Probes from" not in results_markdown(results)
+    some = (
+        results.rows[2]
+        .leakage[0]
+        .model_copy(
+            update={
+                "attack": RELEASED,
+                "k": 2,
+                "subset": "celeba",
+                "value": 0.0777,
+                "low": 0.05,
+                "high": 0.1,
+                "curve": (),
+            }
+        )
+    )
+    row = results.rows[2].model_copy(update={"leakage": (*results.rows[2].leakage, some)})
+    text = results_markdown(results.model_copy(update={"rows": (*results.rows[:2], row)}))
+    assert "| FaceMAE | Org. to released | exclude | celeba | 2 | 800 | 7.77 % [5.00, 10.00] |" in text
+    assert "| FaceMAE | Org. to released | exclude | all | 2 | 800 | 12.00 % [9.90, 14.30] |" in text
+    assert text.count("7.77 %") == 1
 
 
 def test_unprotected_leakage_that_differs_is_kept(results: Results) -> None:

@@ -105,6 +105,30 @@ def test_hash_of_a_folder_sees_names_and_bytes(tmp_path: Path) -> None:
     assert len({first, second, third}) == 3
 
 
+def test_a_file_that_may_not_be_read_counts_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def guarded(path: Path, mode: str = "r", **more: Any) -> Any:
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, mode, **more)
+
+    real = Path.open
+    for name in ("a", "secret"):
+        (tmp_path / name).write_bytes(b"1")
+    monkeypatch.setattr(Path, "open", guarded)
+    lines = [["a", hashlib.sha256(b"1").hexdigest()], ["secret", "unreadable"]]
+    assert hash_path(tmp_path) == hashlib.sha256(canonical(lines)).hexdigest()
+    with pytest.raises(PermissionError):
+        hash_path(tmp_path / "secret")
+
+
+def test_hashing_tells_how_far_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(3 << 20))
+    (tmp_path / "b").write_bytes(bytes(5))
+    seen: list[int] = []
+    assert hash_path(tmp_path, seen=seen.append) == hash_path(tmp_path)
+    assert sorted(seen) == [5, *[1 << 20] * 3]
+
+
 def test_manifest_survives_the_disk(tmp_path: Path) -> None:
     write_manifest(tmp_path, made())
     assert read_manifest(tmp_path) == made()

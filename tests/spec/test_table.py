@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from facemae.errors import RecipeError
+from facemae.spec.normalisation import Statistics
 from facemae.spec.recipe import build, merge
 from facemae.spec.table import Table, stage_name
 
@@ -119,6 +120,52 @@ def test_settings_are_checked_under_their_key() -> None:
         "row: unknown key, keys here are audit, claims, data, judges, nonmembers, note, original, pictures, protocols, "
         "recognize, rows, seeds, stages, title, verify",
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ({"verb": "import", "inputs": []}, "import takes at least 1: photos (got ())"),
+        ({"verb": "mask", "inputs": []}, "mask takes 1: originals (got ())"),
+        ({"verb": "pretrain", "inputs": ["people", "exam"]}, "pretrain takes 1: originals (got ('people', 'exam'))"),
+        ({"verb": "reconstruct", "inputs": ["people"]}, "reconstruct takes 2: model, masked set (got ('people',))"),
+        ({"verb": "recognize", "inputs": []}, "recognize takes 1: face set (got ())"),
+    ],
+)
+def test_a_verb_takes_its_own_number_of_inputs(call: dict[str, Any], said: str) -> None:
+    assert refused(stages={"more": call}) == f"mine: stages.more.inputs: {said}"
+
+
+def test_an_import_takes_many_sources() -> None:
+    call = {"verb": "import", "inputs": ["data:a.tar", "data:b.tar", "data:c"]}
+    assert len(build(Table, content(stages={"more": call}), "mine").stages["more"].inputs) == 3
+
+
+@pytest.mark.parametrize("label", ["Original", "original", "-ORIGINAL!"])
+def test_labels_that_would_share_a_directory(label: str) -> None:
+    said = refused(rows=[ORIGINAL, {"label": label, "train": "masked"}], claims=[])
+    assert said == f"mine: 2 rows are labelled 'Original', {label!r}; a row's label names the directory of its audit"
+
+
+def test_judges_and_protocols_have_names_of_their_own() -> None:
+    twice = {"name": "judge", "source": "data:other.onnx", "normalize": "imagenet"}
+    said = refused(
+        judges=[{"name": "judge", "source": "data:judge.onnx"}, twice],
+        protocols=[{"name": "LFW", "faces": "exam", "pairs": f"data:{i}.csv"} for i in range(2)],
+    )
+    assert "2 judges are called 'judge', 'judge'" in said
+    assert "2 protocols are called 'LFW', 'LFW'" in said
+
+
+def test_a_judge_may_bring_its_normalisation() -> None:
+    how = {"mean": [0, 0, 0], "deviation": [1, 1, 1]}
+    judges = [{"name": "judge", "source": "data:judge.onnx", "normalize": how}]
+    assert build(Table, content(judges=judges), "mine").judges[0].normalize == Statistics(
+        mean=(0, 0, 0), deviation=(1, 1, 1)
+    )
+    assert "judges.0.normalize: input should be insightface, imagenet, pixels or {mean=" in refused(
+        judges=[judges[0] | {"normalize": "rgb"}]
+    )
 
 
 def test_a_table_needs_a_row() -> None:

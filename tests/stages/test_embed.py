@@ -3,16 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
-from facemae.errors import FaceMAEError, NotAFaceSet
+from facemae.errors import FaceMAEError, NotAFaceSet, OutputExists, RecipeError, WeightsError
 from facemae.nn.embedder import build_backbone
 from facemae.spec.manifest import read_manifest
-from facemae.spec.recipe import EmbedSpec
+from facemae.spec.normalisation import Statistics
+from facemae.spec.recipe import AuditSpec, EmbedSpec, PretrainSpec, VerifySpec, build
 from facemae.stages import embed as stage
+from facemae.stages.audit import Inputs, audit
 from facemae.stages.embed import embed, load_vectors, open_embedder, vectors_of
-from helpers import Interrupted, plain, pulling_plug, write_people_set, write_recogniser
+from helpers import Interrupted, plain, pulling_plug, smooth_photos, write_people_set, write_recogniser, write_set
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +84,77 @@ def test_our_recognisers_bring_their_normalisation_and_state_dicts_take_the_give
     network: Path, tmp_path: Path
 ) -> None:
     assert open_embedder(network, "imagenet").normalize == "insightface"
+    assert open_embedder(network, None).normalize == "insightface"
     body = build_backbone("iresnet18", width=4, input_size=32, embedding=16)
     torch.save(body.state_dict(), tmp_path / "backbone.pth")
     assert open_embedder(tmp_path / "backbone.pth", "imagenet").normalize == "imagenet"
+    assert open_embedder(tmp_path / "backbone.pth", None).normalize == "insightface"
+
+
+def write_onnx(path: Path, *, own_normalisation: bool = False) -> Path:
+    """The mean colour of each half of the image, before which the graph may subtract 127.5 and scale itself."""
+    halves = np.zeros((6, 3, 8, 8), np.float32)
+    for i in range(3):
+        halves[i, i, :, :4] = halves[i + 3, i, :, 4:] = 1 / 32
+    weights = [numpy_helper.from_array(halves, "w")]
+    before = [helper.make_node("Identity", ["x"], ["z"])]
+    if own_normalisation:
+        numbers = (("m", 127.5), ("s", 1 / 127.5))
+        weights += [numpy_helper.from_array(np.array([value], np.float32), name) for name, value in numbers]
+        before = [helper.make_node("Sub", ["x", "m"], ["d"]), helper.make_node("Mul", ["d", "s"], ["z"])]
+    nodes = [*before, helper.make_node("Conv", ["z", "w"], ["c"]), helper.make_node("Flatten", ["c"], ["y"])]
+    entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6])
+    graph = helper.make_graph(nodes, "net", [entry], [out], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_an_onnx_graph_tells_its_normalisation_or_is_asked_for_it(faces: Path, tmp_path: Path) -> None:
+    """The same network with +-1 inside the graph and outside of it gives the same vectors, and no other."""
+    inside = write_onnx(tmp_path / "inside.onnx", own_normalisation=True)
+    plain_graph = write_onnx(tmp_path / "plain.onnx")
+    half = Statistics(mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.5, 0.5))
+    cases = [(inside, None), (inside, "pixels"), (plain_graph, "insightface"), (plain_graph, half)]
+    vectors = [
+        vectors_of(path, faces, EmbedSpec(normalize=how), plain(), tmp_path / str(i))  # type: ignore[arg-type]
+        for i, (path, how) in enumerate(cases)
+    ]
+    assert np.abs(vectors[0]).max() > 0.1
+    for other in vectors[1:]:
+        np.testing.assert_allclose(other, vectors[0], atol=1e-5)
+    with pytest.raises(WeightsError, match=r"does not tell how its input is normalised.*--set normalize=") as raised:
+        vectors_of(plain_graph, faces, EmbedSpec(), plain(), tmp_path / "asked")
+    assert "\n" not in str(raised.value)
+
+
+def test_settings_that_were_kept_before_stay_valid(network: Path, tmp_path: Path) -> None:
+    """Names enter digests as they always did: own recognisers none, a state dict its default, a given name itself."""
+    cpu, onnx_file, state = torch.device("cpu"), tmp_path / "phi.onnx", tmp_path / "net.pth"
+    named = EmbedSpec(normalize="imagenet", precision="bf16")
+    assert stage._settings(onnx_file, named, cpu) == {"normalize": "imagenet", "precision": "bf16"}
+    assert stage._settings(network, named, cpu) == {"normalize": None, "precision": "bf16"}
+    assert stage._settings(state, EmbedSpec(), cpu) == {"normalize": "insightface", "precision": "fp32"}
+    assert PretrainSpec(normalize="imagenet").model_dump()["normalize"] == "imagenet"
+
+
+@pytest.mark.parametrize("model", [EmbedSpec, VerifySpec, AuditSpec, PretrainSpec])
+def test_normalisation_is_a_name_or_numbers(model: type[EmbedSpec]) -> None:
+    given = {"mean": [0.1, 0.2, 0.3], "deviation": [1, 2.0, 3.0]}
+    found = build(model, {"normalize": given}, "mine").normalize
+    assert found == Statistics(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 3.0))
+    assert build(model, {}, "mine").normalize is None
+    wrong = [
+        ("rgb", "mine: normalize: input should be insightface, imagenet, pixels or {mean=[r, g, b], deviation="),
+        (3, "mine: normalize: input should be insightface"),
+        ({"mean": [0, 0, 0], "deviation": [1, 0, 1]}, "mine: normalize.deviation.1: input should be greater than 0"),
+        ({"mean": [0, 0, 0]}, "mine: normalize.deviation: field required"),
+        ({**given, "std": 1}, "mine: normalize.std: unknown key; keys here are deviation, mean"),
+    ]
+    for value, said in wrong:
+        with pytest.raises(RecipeError) as raised:
+            build(model, {"normalize": value}, "mine")
+        assert str(raised.value).startswith(said)
 
 
 def test_what_is_missing_is_named_in_one_line(faces: Path, network: Path, tmp_path: Path) -> None:
@@ -90,3 +162,26 @@ def test_what_is_missing_is_named_in_one_line(faces: Path, network: Path, tmp_pa
         embed(tmp_path / "nowhere", faces, tmp_path / "out", EmbedSpec(), plain())
     with pytest.raises(NotAFaceSet, match="got kind recogniser"):
         embed(network, network, tmp_path / "out", EmbedSpec(), plain())
+
+
+def test_an_audit_normalises_for_each_network_apart(tmp_path: Path) -> None:
+    faces = write_set(tmp_path / "set", smooth_photos(12, 4, noise=60), np.arange(12).repeat(4))
+    networks = {
+        "inside": write_onnx(tmp_path / "inside.onnx", own_normalisation=True),
+        "outside": write_onnx(tmp_path / "plain.onnx"),
+        "otherwise": tmp_path / "plain.onnx",
+    }
+    spec = AuditSpec(replicates=50, k=(1,))
+
+    def run(out: str, **normalize: str) -> list[list[int]]:
+        inputs = Inputs(faces, faces, None, networks, normalize=normalize)  # type: ignore[arg-type]
+        attacks = audit(inputs, tmp_path / out, spec, plain(), cache=tmp_path / "cache")["attacks"]
+        return [[at["hits"] for at in attack["at"]] for attack in attacks]
+
+    with pytest.raises(WeightsError, match="does not tell how its input is normalised"):
+        run("untold", otherwise="pixels")
+    inside, outside, otherwise = run("told", outside="insightface", otherwise="pixels")
+    # Cosines of vectors around zero find other mates than cosines of vectors that are all positive.
+    assert inside == outside != otherwise
+    with pytest.raises(OutputExists, match="holds another result"):
+        run("told", outside="imagenet", otherwise="pixels")

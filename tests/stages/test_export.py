@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemae.errors import Damaged, DiskFull, OutputExists
+from facemae.errors import Damaged, DataError, DiskFull, OutputExists, RecipeError
 from facemae.faces.codec import decode
 from facemae.spec.recipe import ExportSpec
 from facemae.stages import export as module
@@ -41,6 +41,17 @@ def test_webdataset(faces: Path, tmp_path: Path) -> None:
         assert archive.getnames()[:2] == ["00000000.png", "00000000.cls"]
 
 
+def test_names_are_kept_where_there_are_some(faces: Path, tmp_path: Path) -> None:
+    export_faces(faces, tmp_path / "out", ExportSpec(keep_names=True))
+    assert list(tree(tmp_path / "out")) == [f"Person_{i // 2}/{i}.png" for i in range(4)]
+    with pytest.raises(RecipeError, match=r"export\.keep_names: got format webdataset; needed format folder"):
+        export_faces(faces, tmp_path / "shards", ExportSpec(format="webdataset", keep_names=True))
+    (faces / "people.json").unlink()
+    with pytest.raises(DataError, match="no names to keep"):
+        export_faces(faces, tmp_path / "nobody", ExportSpec(keep_names=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
+
+
 @pytest.mark.parametrize("content", [{}, {"mine.txt": "mine"}])
 def test_out_is_never_overwritten(faces: Path, tmp_path: Path, content: dict[str, str]) -> None:
     (tmp_path / "out").mkdir()
@@ -64,7 +75,7 @@ def test_an_error_leaves_nothing(faces: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "export_folder", full)

@@ -1,20 +1,24 @@
 """`import`: names and files are kept, what was left out is named, and bad photos end in one line and no OUT."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facemae.errors import OutputExists
+from facemae.errors import DataError, OutputExists
 from facemae.faces.faceset import FaceSet
 from facemae.faces.splits import in_split
 from facemae.spec.execution import Execution
-from facemae.spec.manifest import read_manifest
+from facemae.spec.manifest import hash_path, read_manifest
 from facemae.spec.recipe import ImportSpec, SyntheticSpec
+from facemae.stages import import_ as module
 from facemae.stages.import_ import import_faces
 from folders import demand_one_line, facemae, jpeg, plant, png, tree
+from helpers import Interrupted, pulling_plug
 
 GOOD = {
     "Ann_Lee/Ann_Lee_0001.jpg": jpeg(0, 16),
@@ -77,6 +81,52 @@ def test_a_split_takes_people_by_their_name(tmp_path: Path) -> None:
         assert people is not None
         assert list(people.identities) == sorted(name for name in names if in_split(name, split))  # type: ignore[arg-type]
         assert people.identities
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"version": 3}', b"no JSON at all"])
+def test_a_foreign_manifest_among_the_photos_is_one_more_file(tmp_path: Path, content: bytes) -> None:
+    photos = plant(tmp_path / "photos", GOOD | {"manifest.json": content})
+    faces = run(photos, tmp_path / "out")
+    assert len(faces) == 3
+    assert faces.manifest.parents == {"source0": hash_path(photos)}
+    assert faces.manifest.facts["skipped"] == [{"path": "manifest.json", "reason": "not an image by its suffix"}]
+
+
+def test_a_finished_set_is_no_source(tmp_path: Path) -> None:
+    run(plant(tmp_path / "photos", GOOD), tmp_path / "set")
+    with pytest.raises(DataError, match="set is a face set already: got kind original; needed photos; give it to"):
+        run(tmp_path / "set", tmp_path / "out")
+    manifest = json.loads((tmp_path / "set/manifest.json").read_text("utf-8"))
+    (tmp_path / "set/manifest.json").write_text(json.dumps(manifest | {"kind": "model"}), "utf-8")
+    with pytest.raises(DataError, match=r"is a finished facemae directory already: got kind model; needed photos$"):
+        run(tmp_path / "set", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_may_not_be_read_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    photos = plant(tmp_path / "photos", GOOD)
+    monkeypatch.setattr(module, "hash_path", denied)
+    with pytest.raises(DataError, match="photos cannot be read: got Permission denied"):
+        run(photos, tmp_path / "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_photo_without_permission_counts_as_unreadable(tmp_path: Path) -> None:
+    photos = plant(tmp_path / "photos", GOOD | {"Cy/1.jpg": jpeg(3, 16)})
+    (photos / "Cy/1.jpg").chmod(0)
+    faces = run(photos, tmp_path / "out", limit=0.25)
+    assert (len(faces), faces.manifest.facts["unreadable"]) == (3, 1)
+    assert "Permission denied; Cy has no readable photo" in faces.manifest.facts["skipped"][0]["reason"]
+
+
+def test_photos_are_counted_while_they_come_in(tmp_path: Path) -> None:
+    photos = plant(tmp_path / "photos", GOOD)
+    import_faces([str(photos)], tmp_path / "out", ImportSpec(), pulling_plug(4))  # three photos, three advances
+    with pytest.raises(Interrupted):
+        import_faces([str(photos)], tmp_path / "cut", ImportSpec(), pulling_plug(3))
 
 
 # ---- bad inputs, as a person meets them ----------------------------------------------------------------------------

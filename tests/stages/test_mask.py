@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemae.errors import DiskFull, OutputExists, RecipeError
+from facemae.errors import Damaged, DiskFull, OutputExists, RecipeError
 from facemae.faces.codec import decode
 from facemae.faces.distort import blur, sharpness
 from facemae.faces.faceset import GREY, FaceSet
@@ -285,6 +285,7 @@ def test_blur_to_the_sharpness_of_another_set(faces: FaceSet, tmp_path: Path) ->
     [
         ({"cell": 5}, "mask.cell: got 5 over images of 32x32; needed square images whose side is a multiple"),
         ({"ratio": 0.99}, "mask.ratio: got 0.99; needed a ratio that leaves one of 16 cells visible"),
+        ({"sigma": 2.0}, "mask.method: got cells and sigma=2.0; needed method=blur, or neither sigma nor --like"),
         ({"method": "blur"}, "mask.sigma: needed for blur either a width in pixels or --like SET"),
     ],
 )  # fmt: skip
@@ -293,6 +294,23 @@ def test_wrong_settings(faces: FaceSet, tmp_path: Path, spec: dict[str, object],
         run(faces, tmp_path / "out", **spec)
     assert said in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["originals"]
+
+
+def test_cells_are_like_no_other_set(faces: FaceSet, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"mask\.method: got cells and --like .*originals; needed method=blur"):
+        run(faces, tmp_path / "out", like=faces.directory)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"request": "x"}', '{"request": 1, "secret": 2, "released": 3}',
+                                     '{"request": "x", "secret": "no hex", "released": null}'])  # fmt: skip
+def test_a_damaged_private_folder_is_one_line(faces: FaceSet, tmp_path: Path, content: str) -> None:
+    run(faces, tmp_path / "out", seed=1)
+    (private_of(tmp_path / "out") / "request.json").write_text(content)
+    with pytest.raises(
+        Damaged, match=r"request\.json is damaged: bring it back from a copy, or remove OUT and"
+    ) as raised:
+        run(faces, tmp_path / "out", seed=1)
+    assert "\n" not in str(raised.value)
 
 
 def test_blur_takes_one_width_only(faces: FaceSet, tmp_path: Path) -> None:

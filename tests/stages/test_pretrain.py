@@ -20,6 +20,7 @@ from facemae.spec.execution import Silent
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import Loss, PretrainSpec
 from facemae.stages.pretrain import load_model, pretrain
+from facemae.train import pretrain as loop
 from facemae.train.checkpoint import load_checkpoint
 from facemae.train.journal import read_journal
 from helpers import (
@@ -164,13 +165,27 @@ def test_an_interrupted_stage_goes_on_to_the_same_bytes(calls: int, faces: Path,
     assert contents(pretrain(faces, tmp_path / "cut", asked, plain(checkpoint_seconds=0), phi=phi)) == whole
 
 
-def test_a_broken_loss_leaves_no_out_and_the_checkpoint(faces: Path, tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteLoss, match="the last good checkpoint stays in"):
-        pretrain(faces, tmp_path / "out", spec(20, base_lr=1e30), plain(checkpoint_seconds=0))
-    [unfinished] = tmp_path.iterdir()
+def test_a_broken_loss_leaves_no_out_and_the_checkpoint(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(100))
+    real = loop.pixel_loss
+    broken = float("nan")
+    monkeypatch.setattr(loop, "pixel_loss", lambda *a, **k: real(*a, **k) * (broken if next(calls) == 5 else 1.0))
+    with pytest.raises(NonFiniteLoss, match="start again with a lower base_lr, clip=") as raised:
+        pretrain(faces, tmp_path / "out", spec(20), plain(checkpoint_seconds=0))
+    [unfinished] = tmp_path.glob(".*.partial")
     state = load_checkpoint(unfinished)
     assert state is not None
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    monkeypatch.undo()
+    monkeypatch.setitem(mae.SIZES, "tiny", TINY)
+    # What the line proposes works: other settings, the same OUT, and the weights that were kept.
+    checkpoint = Path(str(raised.value).split("add --init ")[1])
+    assert checkpoint.parent == unfinished
+    kept = pretrain(faces, tmp_path / "out", spec(1, base_lr=1e-9), plain(), init=checkpoint)
+    for mine, good in zip(load_model(kept).parameters(), state["model"].values(), strict=True):
+        torch.testing.assert_close(mine, good, rtol=0, atol=1e-8)
 
 
 @dataclass

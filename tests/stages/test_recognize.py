@@ -61,6 +61,18 @@ def test_the_directory_is_a_recogniser(faces: Path, tmp_path: Path) -> None:
     assert set(contents(out)) == names
 
 
+@pytest.mark.parametrize(("backbone", "width"), [("iresnet18", 64), ("mbf", 64), ("mbf2", 128)])
+def test_the_width_is_the_backbones_own_where_none_is_given(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, width: int
+) -> None:
+    monkeypatch.setattr("facemae.stages.recognize.train", lambda *_, **__: {})
+    out = recognize(faces, tmp_path / "out", spec(1, backbone=backbone, width=None), plain())
+    assert read_manifest(out).spec["width"] == width
+    load_embedder(out)
+    # Whoever spells it out asks for the same.
+    assert recognize(faces, out, spec(1, backbone=backbone, width=width), plain()) == out
+
+
 def test_an_interrupted_stage_goes_on_to_the_same_bytes(faces: Path, tmp_path: Path) -> None:
     whole = contents(recognize(faces, tmp_path / "whole", spec(12), plain(checkpoint_seconds=1e9)))
     with pytest.raises(Interrupted):

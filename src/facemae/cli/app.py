@@ -1,14 +1,28 @@
 """The command line: parses, calls, prints. Nothing heavier than Typer is imported until a verb runs."""
 
-import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from facemae.cli.common import attack_lines, execution, report_set, report_stage, say, scratch, tar_line, with_seed
-from facemae.errors import FaceMAEError
+from facemae.cli.common import (
+    attack_lines,
+    demand_one_process,
+    execution,
+    manifest_lines,
+    networks,
+    rank,
+    report_set,
+    report_stage,
+    say,
+    scratch,
+    tell,
+    verification_lines,
+    with_seed,
+)
+from facemae.cli.reproduce import reproduce_table
+from facemae.errors import FaceMAEError, RecipeError
 
 app = typer.Typer(
     name="facemae",
@@ -32,6 +46,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 In = Annotated[Path, typer.Argument(exists=True)]
 Out = Annotated[Path, typer.Argument(help="The directory to make.")]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Keep embeddings here and use those that are there.")]
+
+
+@app.callback()
+def before(context: typer.Context) -> None:
+    """What holds for every verb."""
+    demand_one_process(context.invoked_subcommand)
 
 
 @app.command("import", no_args_is_help=True)
@@ -154,7 +174,6 @@ def embed(
     recipe: Recipe = None,
     settings: Settings = None,
     device: Device = "auto",
-    batch: Batch = 64,
     as_json: AsJson = False,
 ) -> None:
     """Raw vectors of every photo and of its mirror image, as one .npy."""
@@ -162,7 +181,7 @@ def embed(
     from facemae.stages.embed import embed as run
 
     spec = section_spec("embed", EmbedSpec, recipe, settings or [])
-    report_stage(run(embedder, faces, out, spec, execution(device, batch=batch)), as_json)
+    report_stage(run(embedder, faces, out, spec, execution(device)), as_json)
 
 
 @app.command("verify", no_args_is_help=True)
@@ -187,12 +206,7 @@ def verify(
     spec = section_spec("verify", VerifySpec, recipe, with_seed(settings, seed))
     with scratch(out, cache) as (place, kept):
         result = run(embedder, faces, pairs, place, spec, execution(device), cache=kept)
-    accuracy = result["accuracy"]
-    text = (
-        f"accuracy {accuracy['value']:.2%} [{accuracy['low']:.2%}, {accuracy['high']:.2%}] on {result['pairs']} pairs"
-    )
-    lines = [text, *(tar_line(point) for point in result["tar"])]
-    say(result, as_json, "\n".join(lines))
+    say(result, as_json, "\n".join(verification_lines(result)))
 
 
 @app.command("audit", no_args_is_help=True)
@@ -200,7 +214,14 @@ def audit(
     original: In,
     released: In,
     out: Annotated[Path | None, typer.Argument(help="Keep the result here.")] = None,
-    embedder: Annotated[list[Path] | None, typer.Option(help="A network the attacker uses; may be repeated.")] = None,
+    embedder: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PATH[@NORMALISATION]",
+            help="A network the attacker uses; may be repeated. Its input normalisation is insightface, imagenet, "
+            "pixels or mean and deviation (docs/recipes.md); a plain ONNX graph does not tell its own.",
+        ),
+    ] = None,
     linkage: Annotated[Path | None, typer.Option(help="OUT.private of `mask`, or a CSV of path pairs.")] = None,
     imitation: Annotated[Path | None, typer.Option(help="The same photos through the same process again.")] = None,
     imitation_linkage: Annotated[Path | None, typer.Option(help="The linkage of the imitation.")] = None,
@@ -218,8 +239,10 @@ def audit(
     from facemae.stages.audit import audit as run
 
     spec = section_spec("audit", AuditSpec, recipe, with_seed(settings, seed))
-    networks = {path.stem if path.is_file() else path.name: path for path in embedder or []}
-    inputs = Inputs(original, released, linkage, networks, imitation, imitation_linkage, nonmembers)
+    embedders, normalize = networks(embedder or [])
+    inputs = Inputs(
+        original, released, linkage, embedders, imitation, imitation_linkage, nonmembers, normalize=normalize
+    )
     with scratch(out, cache) as (place, kept):
         result = run(inputs, place, spec, execution(device), cache=kept)
     say(result, as_json, "\n".join(line for attack in result["attacks"] for line in attack_lines(attack)))
@@ -236,18 +259,21 @@ def reproduce(
     ] = None,
     device: Device = "auto",
     workers: Workers = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Run a table end to end, skip what is finished, and write results.json, results.md and report.html."""
-    _reproduce(table, out, data, runs, only or [], execution(device, workers))
+    run = execution(device, workers)
+    reproduce_table(table, run, out=out, data=data, runs=runs, only=only or [], as_json=as_json)
 
 
 @app.command("demo")
 def demo(
     runs: Annotated[Path | None, typer.Option(help="Where stages are kept (runs/demo by default).")] = None,
     device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """The synthetic version of Table 1, from nothing, in a few minutes on two cores."""
-    _reproduce("demo", None, None, runs, [], execution(device))
+    reproduce_table("demo", execution(device), runs=runs, as_json=as_json)
 
 
 @app.command("show", no_args_is_help=True)
@@ -256,12 +282,7 @@ def show(directory: In, as_json: AsJson = False) -> None:
     from facemae.spec.manifest import read_manifest
 
     manifest = read_manifest(directory).model_dump(by_alias=True)
-    skipped = manifest["facts"].get("skipped", [])
-    facts = {key: value for key, value in manifest["facts"].items() if key != "skipped"}
-    lines = [f"{manifest['kind']} made by {manifest['stage']}, digest {manifest['digest'][:12]}"]
-    lines += [f"{key}: {value}" for key, value in facts.items()]
-    lines += [f"skipped {skip['path']}: {skip['reason']}" for skip in skipped]
-    say(manifest, as_json, "\n".join(lines))
+    say(manifest, as_json, "\n".join(manifest_lines(manifest)))
 
 
 @app.command("bench")
@@ -271,9 +292,9 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Images per second of each stage against this machine's own matrix-multiply rate."""
-    from facemae.plan import hardware
     from facemae.spec.manifest import write_json
     from facemae.train.bench import measure_stages
+    from facemae.train.hardware import hardware
 
     stages = [row.to_dict() for row in measure_stages(device)]
     result = {"hardware": hardware(), "stages": stages}
@@ -290,7 +311,8 @@ def main() -> None:
     try:
         app()
     except FaceMAEError as error:
-        _fail(str(error), error.exit_code)
+        # A wrong setting is wrong in every process, so the first one says it; all else may be one machine's affair.
+        _fail(str(error) if rank() == 0 or not isinstance(error, RecipeError) else None, error.exit_code)
     except OSError as error:
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
     except SystemExit as end:
@@ -299,23 +321,7 @@ def main() -> None:
         raise
 
 
-def _fail(line: str, code: int) -> NoReturn:
-    print(f"facemae: {' '.join(line.split())}", file=sys.stderr)
+def _fail(line: str | None, code: int) -> NoReturn:
+    if line is not None:
+        tell(line)
     raise SystemExit(code)
-
-
-def _reproduce(source: str, out: Path | None, data: Path | None, runs: Path | None, only: list[str], run: Any) -> None:
-    from facemae.cli.tables import print_results
-    from facemae.plan import Plan, find_data, read_table
-
-    table, digest = read_table(source)
-    name = Path(source).stem
-    place = runs or Path("runs") / name
-    plan = Plan(table, place, find_data(table, data, source), run)
-    plan.run(only)
-    if only:
-        return
-    target = out or place / "report"
-    results = plan.publish(target, f"facemae reproduce {name}", digest=digest)
-    print_results(results)
-    print(f"\nreport: {target / 'report.html'}")

@@ -31,35 +31,44 @@ class Bars:
             console=console,
             transient=True,
         )
-        self._open = 0
+        self._open: list[_Bar] = []
 
     @contextmanager
     def task(self, name: str, total: int, unit: str, done: int = 0) -> Iterator["_Bar"]:
         """One bar, alive within the block."""
-        bar = _Bar(self._progress if self._live else None, name, total, unit, done)
-        if self._live and self._open == 0:
+        bar = _Bar(self._progress if self._live else None, self._open, name, total, unit, done)
+        if self._live and not self._open:
             self._progress.start()
-        self._open += 1
+        self._open.append(bar)
         try:
             yield bar
         finally:
             bar.close()
-            self._open -= 1
-            if self._live and self._open == 0:
+            self._open.remove(bar)
+            if self._live and not self._open:
                 self._progress.stop()
 
 
 class _Bar:
-    def __init__(self, progress: Progress | None, name: str, total: int, unit: str, done: int) -> None:
+    def __init__(
+        self, progress: Progress | None, around: list["_Bar"], name: str, total: int, unit: str, done: int
+    ) -> None:
         self._progress, self._name, self._total, self._unit = progress, name, total, unit
+        self._around = around
         self._done, self._began_with, self._note = done, done, ""
         self._began = self._told = time.monotonic()
         self._id: TaskID | None = None
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """``amount`` more units are done."""
+        """``amount`` more units are done; none (0) only changes the note."""
         self._done += amount
         self._note = note or self._note
+        # Bars around this one may wait for an hour for their next unit: they are shown and told with it.
+        for bar in self._around:
+            bar.show()
+
+    def show(self) -> None:
+        """Draw the bar, or print its line where one is due."""
         now = time.monotonic()
         if now - self._began < DELAY:
             return
@@ -68,10 +77,8 @@ class _Bar:
             self._draw(f"{speed:.1f}/s")
         elif now - self._told > PLAIN_EVERY:
             self._told = now
-            left = (self._total - self._done) / speed if speed else 0.0
-            line = (
-                f"{self._name}: {self._done}/{self._total} {self._unit}, {speed:.1f}/s, {left:.0f} s left {self._note}"
-            )
+            pace = f", {speed:.1f}/s, {(self._total - self._done) / speed:.0f} s left" if speed else ""
+            line = f"{self._name}: {self._done}/{self._total} {self._unit}{pace} {self._note}"
             print(line.rstrip(), file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -3,14 +3,21 @@
 from rich.console import Console
 from rich.table import Table
 
-from facemae.spec.results import LeakageResult, RateResult, Results, RowResult
-
-SHOWN_K = 2
-"""The K of the paper's Fig. 3."""
+from facemae.spec.results import (
+    EVERYBODY,
+    RELEASED,
+    SHOWN_K,
+    UNPROTECTED,
+    LeakageResult,
+    RateResult,
+    Results,
+    RowResult,
+    WorstResult,
+)
 
 
 def print_results(results: Results) -> None:
-    """Rows with accuracy on every protocol and, under every judge, what an attacker finds among two guesses."""
+    """Rows with accuracy on every protocol and what attackers find among two guesses: each judge, and the worst."""
     protocols = list(results.rows[0].accuracy)
     judges = [judge.name for judge in results.judges]
     table = Table(title=results.title, caption=results.note or None, title_justify="left", caption_justify="left")
@@ -19,23 +26,33 @@ def print_results(results: Results) -> None:
         table.add_column(f"accuracy, {protocol}", justify="right")
     for judge in judges:
         table.add_column(f"found by {judge}, K={SHOWN_K}", justify="right")
+    attacked = any(row.worst for row in results.rows)
+    if attacked:
+        table.add_column("worst attack and judge", justify="right")
     for row in results.rows:
         cells = [_rate(row.accuracy[protocol]) for protocol in protocols]
-        table.add_row(row.label, *cells, *(_leak(row, judge) for judge in judges))
+        cells += [_leak(row, judge) for judge in judges]
+        table.add_row(row.label, *cells, *([_worst(row.worst)] if attacked else []))
     console = Console()
     console.print(table)
     for claim in results.claims:
         console.print(f"{claim.claim}: {claim.verdict}", highlight=False)
 
 
-def _rate(rate: RateResult | LeakageResult) -> str:
+def _rate(rate: RateResult | LeakageResult | WorstResult) -> str:
     return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
 
 
 def _leak(row: RowResult, judge: str) -> str:
-    """The strongest attack on the release, the probe's own photo left out; Org. to Org. where nothing is protected."""
-    found = [
-        item for item in row.leakage if item.embedder == judge and item.k == SHOWN_K and item.same_photo == "exclude"
-    ]
-    on_release = [item for item in found if item.attack != "Org. to Org."] or found
-    return _rate(max(on_release, key=lambda item: item.value)) if on_release else "-"
+    """ "Org. to released", the probe's own photo left out; "Org. to Org." where nothing is protected."""
+    found = {
+        item.attack: item
+        for item in row.leakage
+        if (item.embedder, item.k, item.same_photo, item.subset) == (judge, SHOWN_K, "exclude", EVERYBODY)
+    }
+    shown = found.get(RELEASED) or found.get(UNPROTECTED)
+    return _rate(shown) if shown else "-"
+
+
+def _worst(found: WorstResult | None) -> str:
+    return f"{_rate(found)} {found.embedder}" if found else "-"

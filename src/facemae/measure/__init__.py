@@ -1,24 +1,19 @@
 """Evidence: arrays in, frozen results out. No models, no files."""
 
 from facemae.measure.claims import Verdict, verdict
+from facemae.measure.control import Control, chance, max_statistic
 from facemae.measure.intervals import (
     Difference,
     PeopleTally,
+    Ratio,
     bootstrap_weights,
     cluster_bootstrap,
     mean_over_seeds,
     paired_difference,
+    paired_ratio,
     wilson,
 )
-from facemae.measure.leakage import (
-    Control,
-    CurvePoint,
-    Leakage,
-    LeakageAtK,
-    chance,
-    leakage,
-    max_statistic,
-)
+from facemae.measure.leakage import CurvePoint, HalfRate, Leakage, LeakageAtK, first_half, leakage
 from facemae.measure.openset import OpenSet, OpenSetPoint, nonmember_control
 from facemae.measure.rates import Rate, measurable, smallest_measurable
 from facemae.measure.retrieval import best_mates, count_ahead, topk
@@ -28,12 +23,14 @@ __all__ = [
     "Control",
     "CurvePoint",
     "Difference",
+    "HalfRate",
     "Leakage",
     "LeakageAtK",
     "OpenSet",
     "OpenSetPoint",
     "PeopleTally",
     "Rate",
+    "Ratio",
     "TarAtFar",
     "Verdict",
     "Verification",
@@ -43,6 +40,7 @@ __all__ = [
     "chance",
     "cluster_bootstrap",
     "count_ahead",
+    "first_half",
     "flip_sum",
     "leakage",
     "max_statistic",
@@ -50,6 +48,7 @@ __all__ = [
     "measurable",
     "nonmember_control",
     "paired_difference",
+    "paired_ratio",
     "smallest_measurable",
     "ten_fold",
     "topk",

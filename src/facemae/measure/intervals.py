@@ -114,15 +114,24 @@ def _percentiles(replicates: np.ndarray, value: float, level: float) -> tuple[fl
 
 @dataclass(frozen=True)
 class PeopleTally:
-    """Hits and trials of every person (people ascending by label), for one or several metrics on the same trials."""
+    """Hits and trials of every person (people ascending by label), for one or several metrics on the same trials.
+
+    People may have no trial; they are drawn like the others and count for nothing.
+    """
 
     hits: Float[np.ndarray, "people metrics"]
     trials: Float[np.ndarray, " people"]
 
     @classmethod
-    def of(cls, labels: Int[np.ndarray, " trials"], hit: np.ndarray) -> "PeopleTally":
-        """Tally of trials by the person in ``labels``; ``hit`` is boolean, (trials, metrics)."""
-        people, person = np.unique(labels, return_inverse=True)
+    def of(
+        cls, labels: Int[np.ndarray, " trials"], hit: np.ndarray, *, people: Int[np.ndarray, " people"] | None = None
+    ) -> "PeopleTally":
+        """Tally of trials by the person in ``labels``; ``hit`` is boolean, (trials, metrics).
+
+        ``people``: the labels of everybody, ascending, where some may have no trial.
+        """
+        people = np.unique(labels) if people is None else people
+        person = np.searchsorted(people, labels)
         columns = [np.bincount(person, weights=hit[:, m], minlength=len(people)) for m in range(hit.shape[1])]
         return cls(np.stack(columns, axis=1), np.bincount(person, minlength=len(people)).astype(np.float64))
 
@@ -130,13 +139,14 @@ class PeopleTally:
         """Rate of every metric, Σ w·hits / Σ w·trials, under the bootstrap over people."""
 
         def ratio(weights: np.ndarray) -> np.ndarray:
-            return (weights @ self.hits) / (weights @ self.trials)[:, None]
+            with np.errstate(invalid="ignore"):  # nobody with a trial was drawn: undefined, left out by the interval
+                return (weights @ self.hits) / (weights @ self.trials)[:, None]
 
         return cluster_bootstrap(ratio, np.zeros(len(self.trials), np.int64), replicates=replicates, seed=seed)
 
     def rates(self, replicates: Float[np.ndarray, "r metrics"], *, level: float = 0.95) -> tuple[Rate, ...]:
         """Rates from those replicates, one for each metric."""
-        trials, people = int(self.trials.sum()), len(self.trials)
+        trials, people = int(self.trials.sum()), int((self.trials > 0).sum())
         rates = []
         for m in range(self.hits.shape[1]):
             hits = int(self.hits[:, m].sum())
@@ -198,6 +208,40 @@ def paired_difference(
     """
     differences = values_a - values_b
     return _interval(differences, replicates_a - replicates_b, people=people, level=level, what="paired")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One rate as a multiple of another, with its paired interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_ratio(
+    a: float,
+    b: float,
+    replicates_a: Float[np.ndarray, " r"],
+    replicates_b: Float[np.ndarray, " r"],
+    *,
+    people: int,
+    level: float = 0.95,
+) -> Ratio | None:
+    """a / b with the percentile interval of matched replicates (same people, same bootstrap seed); None where b is 0.
+
+    Replicates in which b is 0 are left out. Where those of a show no variance at all (nobody or everybody is found),
+    the interval also holds Wilson's bounds of a for so many people, over b.
+    """
+    if b <= 0:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = replicates_a / replicates_b
+    low, high = _percentiles(np.where(np.isfinite(ratios), ratios, np.nan), a / b, level)
+    if np.nanvar(replicates_a) == 0:
+        floor_low, floor_high = wilson_bounds(a, people, level=level)
+        low, high = min(low, floor_low / b), max(high, floor_high / b)
+    return Ratio(a / b, min(low, a / b), max(high, a / b))
 
 
 def mean_over_seeds(

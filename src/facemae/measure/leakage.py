@@ -1,38 +1,43 @@
 """Leakage of identities by retrieval (paper section 3.4, eq. 3): closed set, its chance and its control."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from facemae.errors import DataError
+from facemae.measure.control import Control, Trials, chance, control_of, max_statistic, permute
 from facemae.measure.intervals import PeopleTally
+from facemae.measure.mated import Attack, mated_attack
 from facemae.measure.rates import Rate
-from facemae.measure.retrieval import Exclude, best_mates, count_ahead, excluded_rows, topk
+from facemae.measure.retrieval import Exclude, count_ahead, topk
 
 FAMILY_WISE = 0.05
 FEWEST_DRAWS = 20
-_DRAWS, _PERMUTATIONS = 0xD4A3, 0x9E47
+_DRAWS, _HALVES = 0xD4A3, 0x4A1F
 
 
 @dataclass(frozen=True)
-class Control:
-    """The same attack on permuted identities: the mean over permutations and their central 95 %.
+class HalfRate:
+    """The rate of the probes of one half of the people, and their chance."""
 
-    At K = 1 its mean is the chance; for larger K it lies below, because near neighbours are often of one person and the
-    K images then name fewer than K people.
-    """
+    rate: Rate
+    chance: float
 
-    value: float
-    low: float
-    high: float
-    permutations: int
+    def to_dict(self) -> dict[str, Any]:
+        """The rate's keys and ``chance``."""
+        return self.rate.to_dict() | {"chance": self.chance}
 
 
 @dataclass(frozen=True)
 class LeakageAtK:
-    """Leakage at one K, beside its chance and control; ``p_value`` is adjusted for all K of the attack."""
+    """Leakage at one K, beside its chance and control; ``p_value`` is adjusted for all K of the attack.
+
+    ``halves``: the same for the first and the second half of the people, so that whoever picks the worst of several
+    attacks on one half can report it on the other. Empty where no halves were asked for, or one has no trial.
+    """
 
     k: int
     identities: int
@@ -40,6 +45,12 @@ class LeakageAtK:
     chance: float
     control: Control
     p_value: float
+    halves: tuple[HalfRate, ...] = ()
+
+    @property
+    def excess(self) -> float:
+        """What the attack finds beyond blind guessing: the statistic of the test."""
+        return self.rate.value - self.chance
 
     @property
     def distinguishable(self) -> bool:
@@ -54,9 +65,9 @@ class LeakageAtK:
         return f"not distinguishable from chance; leakage at most {self.rate.high:.2%} (chance {self.chance:.2%})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Keys ``k identities``, the rate's, ``chance control control_low control_high p_value verdict``."""
+        """Keys ``k identities``, the rate's, ``chance control control_low control_high p_value verdict halves``."""
         control = {"control": self.control.value, "control_low": self.control.low, "control_high": self.control.high}
-        found = {"p_value": self.p_value, "verdict": self.verdict}
+        found = {"p_value": self.p_value, "verdict": self.verdict, "halves": [half.to_dict() for half in self.halves]}
         head: dict[str, Any] = {"k": self.k, "identities": self.identities}
         return head | self.rate.to_dict() | {"chance": self.chance} | control | found
 
@@ -80,8 +91,10 @@ class CurvePoint:
 class Leakage:
     """One attack's leakage; ``unmated`` probes had nothing of their person to find and are no trials.
 
-    ``permuted`` and ``replicates`` (one column for each K) let a caller take the maximum over several attacks and
-    compare rows in pairs: with the same probes, gallery identities and seed they are matched row by row.
+    ``permuted`` (excess over chance) and ``replicates``, one column for each K, let a caller take the maximum over
+    several attacks and compare rows in pairs: with the same probe people and seed they are matched row by row.
+    ``second`` are the replicates of the second half of the people, without rows where there are no halves. ``parts``:
+    the same attack by some of the probes only, without a curve.
     """
 
     at: tuple[LeakageAtK, ...]
@@ -90,36 +103,13 @@ class Leakage:
     unmated: int
     permuted: Float[np.ndarray, "permutations ks"] = field(repr=False, compare=False)
     replicates: Float[np.ndarray, "r ks"] = field(repr=False, compare=False)
+    second: Float[np.ndarray, "s ks"] = field(repr=False, compare=False)
+    parts: dict[str, "Leakage"] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``at curve probes unmated``."""
         parts = {"at": [point.to_dict() for point in self.at], "curve": [point.to_dict() for point in self.curve]}
         return parts | {"probes": self.probes, "unmated": self.unmated}
-
-
-@dataclass(frozen=True)
-class Attack:
-    """Mated probes against a gallery; labels are indices of the gallery's identities, ascending by label."""
-
-    probes: np.ndarray
-    person: np.ndarray
-    gallery: np.ndarray
-    identity: np.ndarray
-    mate: np.ndarray
-    banned: np.ndarray
-    identities: int
-
-    @property
-    def mates(self) -> np.ndarray:
-        """Eligible gallery images of each probe's own person."""
-        return np.bincount(self.identity, minlength=self.identities)[self.person] - self.gone
-
-    @property
-    def gone(self) -> np.ndarray:
-        """Gallery images excluded for each probe (all of its own person)."""
-        ordered = np.sort(self.banned, axis=1)
-        repeated = np.diff(ordered, axis=1, prepend=-1) == 0
-        return ((ordered >= 0) & ~repeated).sum(axis=1)
 
 
 def leakage(
@@ -132,6 +122,8 @@ def leakage(
     identities: tuple[int, ...] | None = None,
     draws: int = FEWEST_DRAWS,
     exclude: Exclude = None,
+    first: Bool[np.ndarray, " q"] | None = None,
+    parts: Mapping[str, Bool[np.ndarray, " q"]] | None = None,
     seed: int,
     replicates: int = 1000,
     permutations: int = 999,
@@ -144,102 +136,99 @@ def leakage(
     never hit, have chance 0, and are counted in ``unmated`` instead of among the trials.
 
     Interval: bootstrap over probe people with the gallery fixed. Chance: the mean of 1 − C(N−n_i, K) / C(N, K) over
-    probes, N eligible images and n_i of the person. Control: identities of the gallery permuted as whole groups, the
-    verdict by the maximum over K of the standardised rate under these permutations. ``identities`` asks for the curve
-    over M people: probes and gallery cut to the first M of a random order of the gallery's people, nested in M, the
-    mean of at least 20 such draws with the 2.5 to 97.5 % band over draws.
+    probes, N eligible images and n_i of the person. Control: identities permuted as whole groups among people with
+    (nearly) as many gallery images; the verdict by the maximum over K of the standardised excess over chance under
+    these permutations. ``identities`` asks for the curve over M people: probes and gallery cut to the first M of a
+    random order of the gallery's people, nested in M, the mean of at least 20 such draws with the 2.5 to 97.5 % band.
 
-    Raises ``DataError`` without a mated probe, where more identities are asked for than the gallery has, for fewer
-    than 20 draws, and for an excluded image that carries another person's label. Source: paper section 3.4, eq. 3.
+    ``first`` marks the probes of the first half of the people (``first_half``); each K then carries the rate of either
+    half. ``parts`` names groups of probes that are also measured alone, against the same gallery; one without a mated
+    probe is left out.
+
+    Raises ``DataError`` without a K or a mated probe, where more identities are asked for than the gallery has, for
+    fewer than 20 draws, and for an excluded image that carries another person's label. Source: paper, eq. 3.
     """
+    if not ks:
+        raise DataError("nothing to measure", got="no K", needed="at least one number of nearest images, K ≥ 1")
     attack = mated_attack(query_emb, query_labels, gallery_emb, gallery_labels, exclude)
     found, _ = topk(attack.probes, attack.gallery, max(ks), exclude=attack.banned)
     nearest = np.where(found >= 0, attack.identity[found], -1)
-    hit = np.stack([(nearest[:, :k] == attack.person[:, None]).any(axis=1) for k in ks], axis=1)
-
-    tally = PeopleTally.of(attack.person, hit)
-    resampled = tally.replicates(replicates=replicates, seed=seed)
-    rates = tally.rates(resampled, level=level)
-    permuted = _permuted(nearest, attack, ks, permutations=permutations, seed=seed)
-    p_values = max_statistic(np.array([rate.value for rate in rates]), permuted)
-    left = len(attack.gallery) - attack.gone
-    at = []
-    for i, k in enumerate(ks):
-        low, high = np.quantile(permuted[:, i], [0.025, 0.975])
-        control = Control(float(permuted[:, i].mean()), float(low), float(high), permutations)
-        expected = float(chance(left, attack.mates, k).mean())
-        at.append(LeakageAtK(k, attack.identities, rates[i], expected, control, float(p_values[i])))
+    trials = Trials(nearest, attack.person, attack.images, attack.gone)
+    search = _Search(trials, attack.rows, query_labels, first, ks, seed, replicates, permutations, level)
+    whole = search.by(np.ones(len(query_labels), np.bool_))
+    assert whole is not None, "an attack has a mated probe"
+    named = {name: search.by(asked) for name, asked in (parts or {}).items()}
     curve = _curve(attack, ks, identities, draws=draws, seed=seed) if identities else ()
-    return Leakage(tuple(at), curve, len(query_labels), len(query_labels) - len(hit), permuted, resampled)
+    return replace(whole, curve=curve, parts={name: part for name, part in named.items() if part is not None})
 
 
-def chance(images: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
-    """1 − C(N−n, K) / C(N, K): K images drawn blindly from N hold one of the person's n (hypergeometric), n ≤ N.
-
-    With the probe's own photo excluded, N−1 and n−1 go in.
-    """
-    missed = np.ones(np.broadcast_shapes(np.shape(images), np.shape(own)))
-    for drawn in range(k):
-        missed = missed * np.maximum(images - own - drawn, 0) / np.maximum(images - drawn, 1)
-    return np.where(own > 0, 1 - missed, 0.0)
+def first_half(people: int, seed: int) -> Bool[np.ndarray, " people"]:
+    """A random half of the people 0 … n-1 (the smaller one of an odd number): worst cases are chosen on it."""
+    return np.random.default_rng([seed, _HALVES]).permutation(people) < people // 2
 
 
-def max_statistic(observed: Float[np.ndarray, " m"], permuted: Float[np.ndarray, "p m"]) -> Float[np.ndarray, " m"]:
-    """Family-wise p-values of m rates: (1 + #{permutations: max_j z_j ≥ z_m}) / (1 + permutations).
+@dataclass(frozen=True)
+class _Search:
+    """What the mated queries (``rows`` among all) found, to be measured for all of them or for some."""
 
-    z standardises each rate by its mean and deviation under the permutations. The columns may come from several attacks
-    as long as the same row is the same permutation. Source: Westfall and Young 1993, single step.
-    """
-    mean, deviation = permuted.mean(axis=0), permuted.std(axis=0)
-    scale = np.maximum(deviation, 1e-12)
-    largest = ((permuted - mean) / scale).max(axis=1)
-    # The slack keeps a permutation that ties with the observed rate on its side in spite of rounding.
-    reached = largest[:, None] >= ((observed - mean) / scale)[None] - 1e-9
-    return (1 + reached.sum(axis=0)) / (1 + len(permuted))
+    trials: Trials
+    rows: np.ndarray
+    labels: np.ndarray
+    first: np.ndarray | None
+    ks: tuple[int, ...]
+    seed: int
+    replicates: int
+    permutations: int
+    level: float
 
-
-def mated_attack(
-    query_emb: np.ndarray,
-    query_labels: np.ndarray,
-    gallery_emb: np.ndarray,
-    gallery_labels: np.ndarray,
-    exclude: Exclude,
-) -> Attack:
-    banned = excluded_rows(exclude, len(query_labels), len(gallery_labels))
-    row, place = np.nonzero(banned >= 0)
-    if (gallery_labels[banned[row, place]] != query_labels[row]).any():
-        raise DataError("an excluded image carries another person's label", remedy="exclude only a probe's own photo")
-    mate, _ = best_mates(query_emb, query_labels, gallery_emb, gallery_labels, exclude=banned)
-    mated = mate >= 0
-    if not mated.any():
-        raise DataError(
-            "no probe has an image of its person to find",
-            got=f"{len(query_labels)} probes",
-            needed="people with a photo in the gallery beside the probe itself",
+    def by(self, asked: np.ndarray) -> Leakage | None:
+        """Leakage of the queries ``asked`` (a mask over all of them); None where none of them is mated."""
+        kept = asked[self.rows]
+        if not kept.any():
+            return None
+        trials = self.trials.only(kept)
+        rates, expected, resampled = self._rates(asked)
+        everybody, moved = permute(trials, self.ks, permutations=self.permutations, seed=self.seed)
+        excess = np.array([rate.value for rate in rates]) - expected
+        p_values = max_statistic(excess, everybody)
+        halves, second = self._halves(asked)
+        at = tuple(
+            LeakageAtK(
+                k=k,
+                identities=len(trials.images),
+                rate=rates[i],
+                chance=float(expected[i]),
+                control=control_of(moved[:, i], float(expected[i])),
+                p_value=float(p_values[i]),
+                halves=tuple(half[i] for half in halves),
+            )
+            for i, k in enumerate(self.ks)
         )
-    people, identity = np.unique(gallery_labels, return_inverse=True)
-    return Attack(
-        probes=query_emb[mated],
-        person=np.searchsorted(people, query_labels[mated]),
-        gallery=gallery_emb,
-        identity=identity,
-        mate=mate[mated],
-        banned=banned[mated],
-        identities=len(people),
-    )
+        probes = int(asked.sum())
+        return Leakage(at, (), probes, probes - int(kept.sum()), everybody, resampled, second)
 
+    def _halves(self, asked: np.ndarray) -> tuple[list[list[HalfRate]], np.ndarray]:
+        """Both halves, each by K, and the replicates of the second."""
+        sides = [] if self.first is None else [asked & self.first, asked & ~self.first]
+        if not sides or not all(side[self.rows].any() for side in sides):
+            return [], np.empty((0, len(self.ks)))
+        measured = [self._rates(side) for side in sides]
+        halves = [
+            [HalfRate(rate, float(blind)) for rate, blind in zip(rates, expected, strict=True)]
+            for rates, expected, _ in measured
+        ]
+        return halves, measured[1][2]
 
-def _permuted(
-    nearest: np.ndarray, attack: Attack, ks: tuple[int, ...], *, permutations: int, seed: int
-) -> Float[np.ndarray, "p ks"]:
-    """Rate at each K after each permutation of the gallery's identities (whole groups, the identity map included)."""
-    random = np.random.default_rng([seed, _PERMUTATIONS])
-    rates = np.empty((permutations, len(ks)))
-    for p in range(permutations):
-        wanted = random.permutation(attack.identities)[attack.person]
-        match = np.logical_or.accumulate(nearest == wanted[:, None], axis=1)
-        rates[p] = match[:, [k - 1 for k in ks]].mean(axis=0)
-    return rates
+    def _rates(self, asked: np.ndarray) -> tuple[tuple[Rate, ...], np.ndarray, np.ndarray]:
+        """Rate and chance at each K of the queries ``asked``, and the replicates under the bootstrap over people."""
+        kept = asked[self.rows]
+        trials = self.trials.only(kept)
+        # People without a trial are drawn as well: all attacks by the same people are resampled alike.
+        people = np.unique(self.labels[asked])
+        tally = PeopleTally.of(self.labels[self.rows[kept]], trials.hits(trials.person, self.ks), people=people)
+        resampled = tally.replicates(replicates=self.replicates, seed=self.seed)
+        expected = np.array([trials.chance(k).mean() for k in self.ks])
+        return tally.rates(resampled, level=self.level), expected, resampled
 
 
 def _curve(

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from facemae.errors import DataError
 from facemae.measure.intervals import cluster_bootstrap, rate_from_replicates
-from facemae.measure.leakage import mated_attack
+from facemae.measure.mated import mated_attack
 from facemae.measure.rates import Rate, measurable, smallest_measurable
 from facemae.measure.retrieval import Exclude, topk
 

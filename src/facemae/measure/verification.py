@@ -89,7 +89,7 @@ class _Pairs:
 
     @property
     def folds(self) -> int:
-        return int(self.fold[-1]) + 1
+        return int(self.fold.max()) + 1
 
     def bins(self, grid: tuple[float, float]) -> np.ndarray:
         """Index of the first threshold that accepts each pair (distance < threshold, strict)."""
@@ -119,6 +119,7 @@ def ten_fold(
     same: Bool[np.ndarray, " n"],
     *,
     folds: int = 10,
+    fold: Int[np.ndarray, " n"] | None = None,
     people_a: Int[np.ndarray, " n"] | None = None,
     people_b: Int[np.ndarray, " n"] | None = None,
     fars: tuple[float, ...] = (1e-1, 1e-2, 1e-3),
@@ -131,6 +132,8 @@ def ten_fold(
     Embeddings are flip-summed unit rows (``flip_sum``). Thresholds are arange(0, 4, 0.01) for accuracy and
     arange(0, 4, 0.001) for TAR@FAR, whose threshold is the largest with a false acceptance rate on the other folds of
     at most the target. A target x is reported only with at least 10/x pairs of different people, from at least 50.
+    ``fold`` numbers the fold of each pair, in any order and of any size; without it the pairs are cut into ``folds``
+    contiguous runs, as scikit-learn's KFold does.
 
     Intervals: bootstrap over people within each fold, pairs of different people weighted by both, thresholds refitted
     in each replicate. Where a person spans folds, people are drawn over all folds at once; where people are not given,
@@ -139,7 +142,7 @@ def ten_fold(
     Raises ``DataError`` for fewer pairs than folds, pairs of one kind only, rows that are not finite unit rows, and
     people that contradict ``same``. Source: InsightFace arcface_torch; paper section 4 (LFW, CFP-FP, AgeDB).
     """
-    pairs = _checked(embeddings_a, embeddings_b, same, folds, people_a, people_b)
+    pairs = _checked(embeddings_a, embeddings_b, same, folds, fold, people_a, people_b)
     counts = _signed_histogram(pairs, np.ones((1, len(same))))
     correct, best = (part[0] for part in _correct_at_best(pairs, counts, np.ones((1, len(same)))))
     accuracies = correct / np.bincount(pairs.fold)
@@ -176,21 +179,30 @@ def accuracy_replicates(
     same: Bool[np.ndarray, " n"],
     *,
     folds: int = 10,
+    fold: Int[np.ndarray, " n"] | None = None,
     people_a: Int[np.ndarray, " n"] | None = None,
     people_b: Int[np.ndarray, " n"] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> Float[np.ndarray, " r"]:
     """Bootstrap replicates of the accuracy of ``ten_fold``: the same people are drawn for every row and every seed."""
-    pairs = _checked(embeddings_a, embeddings_b, same, folds, people_a, people_b)
+    pairs = _checked(embeddings_a, embeddings_b, same, folds, fold, people_a, people_b)
     return _replicates(pairs, (), replicates=replicates, seed=seed)[0]
 
 
 def _checked(
-    a: np.ndarray, b: np.ndarray, same: np.ndarray, folds: int, people_a: np.ndarray | None, people_b: np.ndarray | None
+    a: np.ndarray,
+    b: np.ndarray,
+    same: np.ndarray,
+    folds: int,
+    numbers: np.ndarray | None,
+    people_a: np.ndarray | None,
+    people_b: np.ndarray | None,
 ) -> _Pairs:
-    if not 2 <= folds <= len(same):
-        raise DataError("too few pairs to fold", got=f"{len(same)} pairs, {folds} folds", needed="2 ≤ folds ≤ pairs")
+    count = folds if numbers is None else len(np.unique(numbers))
+    if not 2 <= count <= len(same):
+        raise DataError("too few pairs to fold", got=f"{len(same)} pairs, {count} folds", needed="2 ≤ folds ≤ pairs")
+    fold = fold_of(len(same), folds) if numbers is None else np.unique(numbers, return_inverse=True)[1]
     if same.all() or not same.any():
         raise DataError("pairs of one kind only", needed="pairs of the same person and of different people")
     for rows in (a, b):
@@ -199,7 +211,7 @@ def _checked(
             remedy = "a recogniser whose training broke gives NaN; raw embeddings go through flip_sum"
             raise DataError("embeddings are not unit rows", needed="finite rows of norm 1", remedy=remedy)
     difference = np.subtract(a.astype(np.float64), b.astype(np.float64))
-    distance, fold = np.sum(np.square(difference), 1), fold_of(len(same), folds)
+    distance = np.sum(np.square(difference), 1)
     if people_a is None or people_b is None:
         own = np.arange(len(same))
         return _Pairs(distance, same, fold, own, own, fold, people_known=False)
@@ -207,7 +219,7 @@ def _checked(
     if wrong:
         raise DataError("people contradict the pairs", got=f"{wrong} pairs", needed="equal people exactly where same")
     people, index = np.unique(np.concatenate([people_a, people_b]), return_inverse=True)
-    lowest, highest = np.full(len(people), folds), np.full(len(people), -1)
+    lowest, highest = np.full(len(people), count), np.full(len(people), -1)
     np.minimum.at(lowest, index, np.tile(fold, 2))
     np.maximum.at(highest, index, np.tile(fold, 2))
     strata = lowest if np.array_equal(lowest, highest) else np.zeros(len(people), np.int64)

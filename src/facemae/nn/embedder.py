@@ -33,6 +33,9 @@ NORMALISATIONS: dict[str, Statistics] = {
 }
 """Mean and deviation of pixels in [0, 1]: to [−1, 1], to ImageNet's unit variance, to [0, 255]."""
 
+STATE_DICT = "insightface"
+"""What a bare state dict means: the recognisers of that project are shared so."""
+
 BACKBONES = (*(f"iresnet{depth}" for depth in BLOCKS), "mbf", "mbf2")
 
 CONFIG, WEIGHTS = "recogniser.json", "backbone.safetensors"
@@ -92,28 +95,31 @@ def embed_views(embedder: Embedder, images: Float[Tensor, "b 3 h w"]) -> Float[T
     return torch.stack([embedder(images), embedder(images.flip(3))], 1)
 
 
-def flip_sum(views: Float[Tensor, "b v d"]) -> Float[Tensor, "b d"]:
-    """Unit rows u = Σ_v views / ‖Σ_v views‖: what InsightFace compares in verification."""
-    return F.normalize(views.float().sum(1), dim=1)
-
-
 def build_backbone(
     name: str, *, width: int | None = None, input_size: int = 112, embedding: int = 512
 ) -> IResNet | MobileFaceNet:
-    """A recogniser with random weights. `width` (channels of the first stage, default 64) is for IResNets only.
+    """A recogniser with random weights. `width` (of the first stage, default `own_width`) is for IResNets only.
 
     Raises: RecipeError for an unknown name, or a width for `mbf` (64) or `mbf2` (128) other than its own.
     """
-    if name not in BACKBONES:
-        raise RecipeError("unknown backbone", got=name, needed=f"one of {', '.join(BACKBONES)}")
+    own = own_width(name)
     if name.startswith("iresnet"):
         depth = int(name.removeprefix("iresnet"))
-        return IResNet(depth, width=width or 64, input_size=input_size, embedding=embedding)
-    scale = 2 if name == "mbf2" else 1
-    if width not in (None, 64 * scale):
+        return IResNet(depth, width=width or own, input_size=input_size, embedding=embedding)
+    if width not in (None, own):
         remedy = "leave the width out, or choose an iresnet"
-        raise RecipeError(f"backbone {name} has a fixed width", got=width, needed=64 * scale, remedy=remedy)
-    return MobileFaceNet(scale=scale, input_size=input_size, embedding=embedding)
+        raise RecipeError(f"backbone {name} has a fixed width", got=width, needed=own, remedy=remedy)
+    return MobileFaceNet(scale=own // 64, input_size=input_size, embedding=embedding)
+
+
+def own_width(name: str) -> int:
+    """Channels of a backbone's first stage where nothing else is asked for.
+
+    Raises: RecipeError for an unknown name.
+    """
+    if name not in BACKBONES:
+        raise RecipeError("unknown backbone", got=name, needed=f"one of {', '.join(BACKBONES)}")
+    return 128 if name == "mbf2" else 64
 
 
 def load_embedder(
@@ -121,7 +127,7 @@ def load_embedder(
 ) -> Embedder:
     """The embedder at `path`: a recogniser directory, InsightFace state dict (.pth .pt .safetensors) or ONNX file.
 
-    `normalize` and `input_size` override what the file tells. A state dict means "insightface" normalisation; an ONNX
+    `normalize` and `input_size` override what the file tells. A state dict means `STATE_DICT` normalisation; an ONNX
     graph does not tell its own, unless it subtracts and scales itself ("pixels"), so it has to be given.
 
     Raises: WeightsError and its kinds (damaged, unsafe, of another architecture, normalisation unknown).
@@ -135,7 +141,7 @@ def load_embedder(
     body = _from_shapes(state, path, input_size)
     check_state(body, state, path)
     body.load_state_dict(state)
-    return _embedder(body, normalize or "insightface")
+    return _embedder(body, normalize or STATE_DICT)
 
 
 def save_recogniser(directory: str | Path, net: nn.Module, config: Mapping[str, Any]) -> None:
@@ -183,7 +189,8 @@ def _from_onnx(path: Path, normalize: str | Statistics | None, input_size: int |
     normalize = normalize or ("pixels" if graph.normalises_itself else None)
     if normalize is None:
         needed = f"one of {', '.join(NORMALISATIONS)}, or mean and deviation"
-        raise WeightsError(f"{path} does not tell how its input is normalised", needed=needed, remedy="name it")
+        remedy = f"name it: --set normalize=imagenet, or --embedder {path.name}@imagenet in an audit"
+        raise WeightsError(f"{path} does not tell how its input is normalised", needed=needed, remedy=remedy)
     size = graph.input_size or input_size or 112
     return Embedder(graph, input_size=size, embedding=graph.embedding, normalize=normalize).eval()
 

@@ -40,7 +40,7 @@ def match(
     batch when it is spread over ranks: rows are then local and columns global, and with equal n the mean over ranks of
     each term, and of its gradient through gathered columns, equals the value of one process. Default: the rows.
 
-    Source: FaceMAE, eq. 2 and 3 of section 3.3; the row-wise reading is the only one in which both terms use one Δ.
+    Source: FaceMAE, eq. 2 of section 3.3; the row-wise reading is the only one in which both terms use one Δ.
     """
     with torch.autocast(real.device.type, enabled=False):
         rows = _unit(real), _unit(fake)

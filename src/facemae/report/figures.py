@@ -14,19 +14,18 @@ from html import escape
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from facemae.report.selection import (
+from facemae.report.selection import Owned, is_loss_network, is_original, judges, leakages, protocols
+from facemae.spec.results import (
+    IMITATED,
     RELEASED,
     SHOWN_K,
     UNPROTECTED,
-    Owned,
-    is_loss_network,
-    is_original,
-    judges,
-    leakages,
-    protocols,
-    worst,
+    CurveResult,
+    LeakageResult,
+    RateResult,
+    Results,
+    WorstResult,
 )
-from facemae.spec.results import CurveResult, LeakageResult, RateResult, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +35,6 @@ GREEN = "#0b9a6d"
 """ "Org. to Org.", as in the paper's figure 3."""
 COLOURS = ("#d95f02", "#2f80c2", "#b45fa5", "#a8801a", "#4aa3c7", "#8a7d76", "#c0504d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-IMITATION = "released-by-same-process to released"
 _INK = "#010203"
 _STYLE = (
     "<style>.facemae-figure{color:#222}@media (prefers-color-scheme:dark){.facemae-figure{color:#ddd}}"
@@ -96,34 +94,30 @@ def accuracy_figure(results: Results, *, protocols: Sequence[str] | None = None)
         return _svg(figure, f"Accuracy of every row on {', '.join(shown)}, with intervals and seeds")
 
 
-def plane_figure(results: Results, *, k: int = SHOWN_K) -> str:
-    """Utility against privacy: accuracy on the first protocol, and the worst leakage over judges.
+def plane_figure(results: Results) -> str:
+    """Utility against privacy: accuracy on the first protocol, and the worst leakage over attacks and judges.
 
-    Originals stand at "Org. to Org.", everything else at "Org. to released"; lower right is better.
+    The worst is chosen on one half of the people and shown for the other. Originals stand at "Org. to Org.", everything
+    else at what was released; lower right is better.
     """
     protocol = next(iter(_protocols(results)), "")
-    spots = []
-    for row in results.rows:
-        found = worst(row, k, attacks=(UNPROTECTED if is_original(row) else RELEASED,))
-        if found and protocol in row.accuracy:
-            spots.append((row, row.accuracy[protocol], found))
+    spots = [(row, row.accuracy[protocol], row.worst) for row in results.rows if row.worst and protocol in row.accuracy]
     if not spots:
         return ""
+    k = spots[0][2].k
     with _canvas(1, 4.8, 3.4) as (figure, (axes,)):
         for row, accuracy, found in spots:
             colour, marker = _styles(results)[row.label]
             x, y = 100 * accuracy.value, 100 * found.value
-            yerr = [[y - 100 * found.low], [100 * found.high - y]]
-            axes.errorbar(
-                x, y, xerr=_bars(accuracy), yerr=yerr, fmt=marker, color=colour, elinewidth=1, label=_wrapped(row.label)
-            )
+            bars = {"xerr": _bars(accuracy), "yerr": _bars(found), "elinewidth": 1}
+            axes.errorbar(x, y, fmt=marker, color=colour, label=_wrapped(row.label), **bars)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.14)
         axes.set_xlabel(f"accuracy on {protocol}, %  (right: more useful)")
         axes.set_ylabel(f"worst leakage at K = {k}, %  (down: less given away)")
         axes.grid()
         _legend(figure, axes, columns=1)
-        return _svg(figure, f"Accuracy on {protocol} against the worst leakage over judges at K = {k}, by row")
+        return _svg(figure, f"Accuracy on {protocol} against the worst leakage at K = {k}, by row")
 
 
 def loss_figure(training: Iterable[Mapping[str, Any]]) -> str:
@@ -166,7 +160,7 @@ def _leakage_panel(axes: "Axes", curves: list[Owned[LeakageResult]], styles: Map
         sizes |= set(x)
         if not chances or found.attack == RELEASED:
             chances = [(point.identities, 100 * point.chance) for point in points]
-    if any(curve.found.attack == IMITATION for curve in curves):
+    if any(curve.found.attack == IMITATED for curve in curves):
         axes.plot([], [], "--", color=_INK, label="dashed: the attacker imitates the process")
     style: dict[str, Any] = {"color": _INK, "linewidth": 1.1, "alpha": 0.8, "label": "chance"}
     if len(chances) > 1:
@@ -193,7 +187,7 @@ def _curve_label(owner: str, attack: str) -> str:
     if attack == RELEASED:
         return _wrapped(f"Org. to {owner}")
     # One entry for all imitations, in _leakage_panel: they share colour and marker with their row.
-    return "_" if attack == IMITATION else _wrapped(f"{owner}: {attack}")
+    return "_" if attack == IMITATED else _wrapped(f"{owner}: {attack}")
 
 
 def _styles(results: Results) -> dict[str, tuple[str, str]]:
@@ -209,7 +203,7 @@ def _styles(results: Results) -> dict[str, tuple[str, str]]:
     return styles
 
 
-def _bars(rate: RateResult) -> list[list[float]]:
+def _bars(rate: RateResult | WorstResult) -> list[list[float]]:
     return [[100 * (rate.value - rate.low)], [100 * (rate.high - rate.value)]]
 
 

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facemae.report import tables
+from facemae.report import tables, wording
 from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
 from facemae.report.markdown import results_markdown
-from facemae.report.selection import SHOWN_K, judges, leading, protocols, shown_k, unprotected, worst
-from facemae.spec.results import LeakageResult, Results, RowResult, write_results
+from facemae.report.selection import judges, leading, protocols, shown_k
+from facemae.spec.results import SHOWN_K, Results, RowResult, WorstResult, write_results
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,18 @@ def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
     return {
         "results": results,
         "k": k,
-        "headlines": [_headline(results, row, k or SHOWN_K) for row in leading(results)],
+        "headlines": [_headline(results, row) for row in leading(results)],
         "judge_count": len(judges(results)),
         "accuracy_figures": _drawn(partial(accuracy_figure, results, protocols=(name,)) for name in protocols(results)),
         "leakage_figures": _drawn(
             partial(leakage_figure, results, k=k or SHOWN_K, judges=(name,)) for name in judges(results)
         ),
-        "plane": _drawn([partial(plane_figure, results, k=k or SHOWN_K)]),
+        "plane": _drawn([partial(plane_figure, results)]),
         "loss_figures": _drawn(partial(loss_figure, (run,)) for run in results.training),
         "accuracy": tables.accuracy_grid(results),
         "seeds": tables.seeds_grid(results),
         "leakage_summary": tables.leakage_summary(results, k) if k else None,
+        "worst": tables.worst_grid(results),
         "leakage": tables.leakage_grids(results),
         "open_set": tables.open_set_grid(results),
         "judges": tables.judges_grid(results),
@@ -89,16 +90,14 @@ def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
     }
 
 
-def _headline(results: Results, row: RowResult, k: int) -> Headline:
-    found = worst(row, k)
-    photo = worst(row, k, same_photo="include")
-    baseline = unprotected(results, row, found) if found else None
+def _headline(results: Results, row: RowResult) -> Headline:
+    found, photo = row.worst, row.worst_same_photo
     return Headline(
         label=row.label,
         utility=_unbroken(_utility(results, row)),
-        privacy=_unbroken(_privacy(found, k)) if found else "",
+        privacy=_unbroken(_privacy(found)) if found else "",
         same_photo=_unbroken(_with_the_photo(photo)) if photo else "",
-        comparison=_unbroken(_comparison(found, baseline)) if found and baseline else "",
+        comparison=_unbroken(_comparison(found)) if found else "",
     )
 
 
@@ -108,33 +107,38 @@ def _utility(results: Results, row: RowResult) -> str:
     if protocol is None:
         return ""
     found = row.accuracy[protocol]
-    cited = f" (the paper: {tables.printed(row.paper[protocol])})" if protocol in row.paper else ""
-    reached = tables.accuracy(found.value, found.low, found.high)
+    cited = f" (the paper: {wording.printed(row.paper[protocol])})" if protocol in row.paper else ""
+    reached = wording.accuracy(found.value, found.low, found.high)
     return f"A recogniser trained on this set reaches {reached} on {protocol}{cited}."
 
 
-def _privacy(found: LeakageResult, k: int) -> str:
-    reach = "first guess" if k == 1 else f"first {k} guesses"
-    measured = tables.rate(found.value, found.low, found.high)
+def _privacy(found: WorstResult) -> str:
+    reach = "first guess" if found.k == 1 else f"first {found.k} guesses"
+    measured = wording.rate(found.value, found.low, found.high)
     text = (
         f"The strongest of the attackers tried finds the right person within the {reach} for {measured} of the photos"
-        f" (judge {found.embedder}, {found.attack}, {tables.count(found.identities)} people;"
-        f" blind guessing: {tables.percent(found.chance)})."
+        f" (judge {found.embedder}, {found.attack}, {wording.count(found.identities)} people;"
+        f" blind guessing: {wording.percent(found.chance)})."
     )
     return text + (f" {_sentence(found.verdict)}" if found.verdict.startswith("not ") else "")
 
 
-def _with_the_photo(found: LeakageResult) -> str:
-    measured = tables.rate(found.value, found.low, found.high)
+def _with_the_photo(found: WorstResult) -> str:
+    measured = wording.rate(found.value, found.low, found.high)
     return f"Whoever holds the very photo that a picture was made from finds its person for {measured} of the photos."
 
 
-def _comparison(found: LeakageResult, baseline: LeakageResult) -> str:
-    """Words only where the two intervals lie apart."""
-    measured = f"{tables.percent(baseline.value)} of the photos of the unprotected set under the same judge"
-    if found.high < baseline.low:
+def _comparison(found: WorstResult) -> str:
+    """Words only where the paired interval leaves out 0."""
+    if found.unprotected is None or found.difference is None:
+        return ""
+    measured = (
+        f"{wording.percent(found.unprotected.value)} of the photos of the unprotected set under the same judge"
+        f" ({wording.difference(found.difference)} points)"
+    )
+    if found.difference.high < 0:
         return f"It gives people away less: the same attack succeeds for {measured}."
-    if found.low > baseline.high:
+    if found.difference.low > 0:
         return f"It gives people away more: the same attack succeeds for {measured}."
     return f"No difference from the unprotected set is visible here: the attack succeeds for {measured}."
 

@@ -7,7 +7,9 @@ from facemae.spec.results import Results
 LEAKAGE_NOTE = (
     "Leakage is a measured lower bound: the share of photos whose person is among the K nearest released pictures. "
     "The photo that a picture was made from is left out where the column says *exclude*. *Chance* is blind guessing, "
-    "*control* the same attack on permuted identities. Intervals: bootstrap over the people who probe, gallery fixed."
+    "*control* the same attack asked for other people with about as many pictures. *Of Org. to Org.* is the leakage "
+    "as a multiple of what the same judge finds without protection. Intervals: bootstrap over the people who probe, "
+    "gallery fixed."
 )
 OPEN_SET_NOTE = "A rate of false alarms x is reported only with at least 10/x trials from at least 50 non-members."
 PAIRED_NOTE = "Conditional on the generators that were trained. Intervals that include 0 settle nothing."
@@ -20,7 +22,7 @@ def results_markdown(results: Results) -> str:
         f"# {_text(results.title)}",
         _text(results.note),
         _section("Accuracy", "", tables.accuracy_grid(results), tables.seeds_grid(results)),
-        _section("Leakage", LEAKAGE_NOTE, *leakage),
+        _section("Leakage", LEAKAGE_NOTE, tables.worst_grid(results), *leakage),
         _section("Open set", OPEN_SET_NOTE, tables.open_set_grid(results)),
         _section("Judges", "", tables.judges_grid(results)),
         _section("Paired differences", PAIRED_NOTE, tables.paired_grid(results)),

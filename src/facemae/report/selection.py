@@ -4,12 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from facemae.spec.results import LeakageResult, OpenSetResult, Results, RowResult
-
-UNPROTECTED = "Org. to Org."
-RELEASED = "Org. to released"
-SHOWN_K = 2
-"""The K of the paper's figure 3."""
+from facemae.spec.results import EVERYBODY, SHOWN_K, UNPROTECTED, LeakageResult, OpenSetResult, Results, RowResult
 
 Measured = TypeVar("Measured", LeakageResult, OpenSetResult)
 
@@ -39,9 +34,11 @@ def is_loss_network(results: Results, judge: str) -> bool:
     return any(known.name == judge and known.loss_network for known in results.judges)
 
 
-def leakages(results: Results) -> Iterator[Owned[LeakageResult]]:
-    """Every leakage of the table once."""
-    return _once((row.label, found) for row in results.rows for found in row.leakage)
+def leakages(results: Results, *, subsets: bool = False) -> Iterator[Owned[LeakageResult]]:
+    """Every leakage of the table once: by all probes and, with ``subsets``, by those of each source alone."""
+    return _once(
+        (row.label, found) for row in results.rows for found in row.leakage if subsets or found.subset == EVERYBODY
+    )
 
 
 def open_sets(results: Results) -> Iterator[Owned[OpenSetResult]]:
@@ -56,8 +53,8 @@ def _once(measured: Iterable[tuple[str, Measured]]) -> Iterator[Owned[Measured]]
         if found.attack != UNPROTECTED:
             yield Owned(label, found)
             continue
-        # The verdict is left out: it is family-wise over one row's audit.
-        key = found.model_dump_json(exclude={"verdict"})
+        # The verdict and its p-value are left out: they are family-wise over one row's audit.
+        key = found.model_dump_json(exclude={"verdict", "p_value"})
         if key not in seen:
             seen.add(key)
             yield Owned("originals", found)
@@ -67,29 +64,6 @@ def shown_k(results: Results) -> int | None:
     """K = 2 as in the paper's figure 3, else the smallest that was measured; None without leakage."""
     measured = {found.k for row in results.rows for found in row.leakage}
     return SHOWN_K if SHOWN_K in measured else min(measured, default=None)
-
-
-def worst(
-    row: RowResult, k: int, *, attacks: tuple[str, ...] = (), same_photo: str = "exclude"
-) -> LeakageResult | None:
-    """The largest leakage over judges, among ``attacks`` (none given: all on what was released)."""
-    candidates = [
-        found
-        for found in row.leakage
-        if found.k == k
-        and found.same_photo == same_photo
-        and (found.attack in attacks if attacks else found.attack != UNPROTECTED)
-    ]
-    return max(candidates, key=lambda found: found.value, default=None)
-
-
-def unprotected(results: Results, row: RowResult, like: LeakageResult) -> LeakageResult | None:
-    """ "Org. to Org." under the same judge and K as ``like``: of the row's own audit, else of any."""
-    for audited in (row, *results.rows):
-        for found in audited.leakage:
-            if (found.attack, found.embedder, found.k) == (UNPROTECTED, like.embedder, like.k):
-                return found
-    return None
 
 
 def is_original(row: RowResult) -> bool:

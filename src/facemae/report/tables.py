@@ -5,10 +5,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from facemae.report.selection import is_loss_network, judges, leakages, open_sets, protocols
-from facemae.spec.results import Results, RowResult
-
-ABSENT = "–"
-_SMALLEST = 0.00005
+from facemae.report.wording import (
+    ABSENT,
+    accuracy,
+    count,
+    difference,
+    metric,
+    percent,
+    printed,
+    rate,
+    relative,
+    words,
+)
+from facemae.spec.results import (
+    EVERYBODY,
+    LeakageResult,
+    Results,
+    RowResult,
+)
 
 
 @dataclass(frozen=True)
@@ -20,62 +34,17 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def percent(value: float) -> str:
-    """A fraction as "96.12 %"; one that would round to nothing says so."""
-    return "< 0.01 %" if 0 < value < _SMALLEST else f"{100 * value:.2f} %"
-
-
-def rate(value: float, low: float, high: float, *, decimals: int = 2) -> str:
-    """A fraction with its interval, as "96.12 % [95.50, 96.70]"."""
-    return f"{percent(value)} [{100 * low:.{decimals}f}, {100 * high:.{decimals}f}]"
-
-
-def accuracy(value: float, low: float, high: float) -> str:
-    """As ``rate``, with one decimal in the interval: "96.12 % [95.5, 96.7]"."""
-    return rate(value, low, high, decimals=1)
-
-
-def printed(figure: float) -> str:
-    """A figure of the paper: a fraction, or above 1 the percentage as it was printed."""
-    return f"{figure:.2f} %" if figure > 1 else percent(figure)
-
-
-def points(value: float) -> str:
-    """A difference of fractions in percentage points, signed: "+1.23"."""
-    return f"{round(100 * value, 2) + 0.0:+.2f}"
-
-
-def count(value: int) -> str:
-    """A whole number, thousands apart: "12,000"."""
-    return f"{value:,}"
-
-
-def words(value: object) -> str:
-    """Any value of a free-form entry: mappings as "pixel 0, instance 1", lists with commas, numbers short."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {words(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(words(item) for item in value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return count(value)
-    return str(value)
-
-
-def metric(name: str) -> str:
-    """ "leakage:phi:2" in words; the name of a protocol stays as it is."""
-    if not name.startswith("leakage:"):
-        return f"accuracy on {name}"
-    _, judge, k = name.split(":")
-    return f"leakage to {judge}, K = {k}"
-
-
 def methods(results: Results) -> tuple[str, ...]:
     """How the intervals were made: every method once, in the order of the footnotes."""
     made = [found.method for row in results.rows for found in row.accuracy.values()]
     made += [found.method for row in results.rows for found in row.leakage]
-    return tuple(dict.fromkeys([*made, *(pair.method for pair in results.paired)]))
+    made += [pair.method for pair in results.paired]
+    for row in results.rows:
+        for found in (row.worst, row.worst_same_photo):
+            made += [found.method] if found else []
+            made += [found.difference.method] if found and found.difference else []
+    made += [found.method for judge in results.judges for found in judge.accuracy.values()]
+    return tuple(dict.fromkeys(made))
 
 
 def accuracy_grid(results: Results) -> Grid:
@@ -122,56 +91,95 @@ def seeds_grid(results: Results) -> Grid:
 
 def judges_grid(results: Results) -> Grid:
     """The judges' own strength: a weak judge's leakage is a weak lower bound."""
-    names = list(dict.fromkeys(name for judge in results.judges for name in judge.accuracy))
+    notes = methods(results)
     lines = tuple(
         (
             judge.name,
             "the loss network: the generator was trained against it" if judge.loss_network else "not the loss network",
-            *(percent(judge.accuracy[name]) if name in judge.accuracy else ABSENT for name in names),
+            name,
+            accuracy(found.value, found.low, found.high),
+            f"{count(found.hits)}/{count(found.trials)}",
+            _note(notes, found.method),
         )
         for judge in results.judges
+        for name, found in judge.accuracy.items()
     )
-    return Grid("The judges' own verification accuracy", ("Judge", "Role", *names), lines)
+    columns = ("Judge", "Role", "Protocol", "Accuracy", "Hits/trials", "Method")
+    return Grid("The judges' own verification accuracy", columns, lines)
+
+
+def worst_grid(results: Results) -> Grid:
+    """The strongest attack on each row, chosen on one half of the people and measured on the other."""
+    notes = methods(results)
+    lines = tuple(
+        (
+            row.label,
+            f"{found.attack}, judge {found.embedder}",
+            found.same_photo,
+            str(found.k),
+            rate(found.value, found.low, found.high),
+            f"{count(found.hits)}/{count(found.trials)}",
+            percent(found.chance),
+            percent(found.unprotected.value) if found.unprotected else ABSENT,
+            difference(found.difference) if found.difference else ABSENT,
+            _note(notes, found.method) + (_note(notes, found.difference.method) if found.difference else ""),
+        )
+        for row in results.rows
+        for found in (row.worst, row.worst_same_photo)
+        if found
+    )
+    attack = ("Row", "Strongest attack", "Same photo", "K")
+    columns = (*attack, "Leakage", "Hits/trials", "Chance", "Org. to Org.", "Difference, points", "Methods")
+    return Grid(
+        "Worst over attacks and judges: chosen on one half of the people, measured on the other", columns, lines
+    )
 
 
 def leakage_grids(results: Results) -> tuple[Grid, ...]:
     """One table a judge: every attack at every K, at the full number of identities."""
-    attack = ("Whose faces", "Attack", "Same photo", "K", "Identities")
-    columns = (*attack, "Leakage", "Hits/trials", "Chance", "Control", "Verdict", "Method")
+    attack = ("Whose faces", "Attack", "Same photo", "Probes from", "K", "Identities")
+    columns = (*attack, "Leakage", "Hits/trials", "Of Org. to Org.", "Chance", "Control", "Verdict", "Method")
     notes = methods(results)
+    found = list(leakages(results, subsets=True))
+    several = any(item.found.subset != EVERYBODY for item in found)
     grids = []
     for judge in judges(results):
         lines = tuple(
-            (
-                owner,
-                found.attack,
-                found.same_photo,
-                str(found.k),
-                count(found.identities),
-                rate(found.value, found.low, found.high),
-                f"{count(found.hits)}/{count(found.trials)}",
-                percent(found.chance),
-                percent(found.control),
-                found.verdict,
-                _note(notes, found.method),
-            )
-            for owner, found in ((item.owner, item.found) for item in leakages(results))
-            if found.embedder == judge
+            _leakage_line(item.owner, item.found, notes, several) for item in found if item.found.embedder == judge
         )
         role = ", the loss network" if is_loss_network(results, judge) else ""
-        grids.append(Grid(f"Leakage to judge {judge}{role}", columns, lines))
+        grids.append(_without_empty(Grid(f"Leakage to judge {judge}{role}", columns, lines)))
     return tuple(grids)
 
 
+def _leakage_line(owner: str, found: LeakageResult, notes: tuple[str, ...], several: bool) -> tuple[str, ...]:
+    return (
+        owner,
+        found.attack,
+        found.same_photo,
+        found.subset if several else "",
+        str(found.k),
+        count(found.identities),
+        rate(found.value, found.low, found.high),
+        f"{count(found.hits)}/{count(found.trials)}",
+        relative(found.relative),
+        percent(found.chance),
+        percent(found.control),
+        found.verdict,
+        _note(notes, found.method),
+    )
+
+
 def leakage_summary(results: Results, k: int) -> Grid:
-    """All judges side by side at one K."""
+    """All judges side by side at one K, each rate with its share of "Org. to Org." under that judge."""
     names = judges(results)
     cells: dict[tuple[str, str, str], dict[str, str]] = {}
     for item in leakages(results):
         found = item.found
         if found.k == k:
             place = cells.setdefault((item.owner, found.attack, found.same_photo), {})
-            place[found.embedder] = rate(found.value, found.low, found.high)
+            share = f", {relative(found.relative)} of Org. to Org." if found.relative else ""
+            place[found.embedder] = rate(found.value, found.low, found.high) + share
             # Blind guessing does not look at the faces: it is the same for every judge.
             place[""] = percent(found.chance)
     headings = (f"{name} (loss network)" if is_loss_network(results, name) else name for name in names)
@@ -211,7 +219,7 @@ def paired_grid(results: Results) -> Grid:
             pair.a,
             pair.b,
             metric(pair.metric),
-            _difference(pair.value, pair.low, pair.high),
+            difference(pair),
             f"{100 * pair.smallest_resolvable:.2f}",
             _note(notes, pair.method),
         )
@@ -223,7 +231,7 @@ def paired_grid(results: Results) -> Grid:
 
 def claims_grid(results: Results) -> Grid:
     """The paper's claims, what was measured, and the verdict."""
-    measured = {(p.a, p.b, p.metric): _difference(p.value, p.low, p.high) for p in results.paired}
+    measured = {(pair.a, pair.b, pair.metric): difference(pair) for pair in results.paired}
     lines = tuple(
         (
             claim.claim,
@@ -286,10 +294,6 @@ def _without_empty(grid: Grid) -> Grid:
 
 def _cited(row: RowResult, name: str) -> str:
     return printed(row.paper[name]) if name in row.paper else ABSENT
-
-
-def _difference(value: float, low: float, high: float) -> str:
-    return f"{points(value)} [{points(low)}, {points(high)}]"
 
 
 def _note(notes: tuple[str, ...], method: str) -> str:

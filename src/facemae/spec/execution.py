@@ -37,7 +37,7 @@ class Execution:
 
     ``device``: "auto" (CUDA when there is one), "cpu" or "cuda". ``workers``: processes that decode and augment; 0 does
     it in the main process. ``checkpoint_seconds``: time between two checkpoints of a training stage. ``batch``: images
-    per forward pass in stages that do not learn; it changes speed and memory, never a byte of the result.
+    that `reconstruct` reads at a time; it changes speed and memory, never a byte of the result.
     """
 
     device: str = "auto"

@@ -6,7 +6,7 @@ A directory that holds a manifest is complete: the manifest is written last.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,18 +59,34 @@ def digest_of(stage: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -
     return hashlib.sha256(canonical([stage, CONTRACT, dict(spec), dict(parents)])).hexdigest()
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a file's bytes."""
+def hash_file(path: Path, *, seen: Callable[[int], None] | None = None) -> str:
+    """sha256 of a file's bytes; ``seen`` is told how many more bytes were read."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            if seen is not None:
+                seen(len(block))
+    return digest.hexdigest()
 
 
-def hash_path(path: Path) -> str:
-    """sha256 of a file, or of a folder's (relative name, file hash) pairs in sorted order."""
+def hash_path(path: Path, *, seen: Callable[[int], None] | None = None) -> str:
+    """sha256 of a file, or of a folder's (relative name, file hash) pairs in sorted order.
+
+    A file of a folder that may not be read stands with the word "unreadable": whoever reads the folder counts it.
+    """
     if path.is_file():
-        return hash_file(path)
-    lines = sorted((str(file.relative_to(path)), hash_file(file)) for file in path.rglob("*") if file.is_file())
+        return hash_file(path, seen=seen)
+    files = [file for file in path.rglob("*") if file.is_file()]
+    lines = sorted((str(file.relative_to(path)), _hash_or_word(file, seen)) for file in files)
     return hashlib.sha256(canonical(lines)).hexdigest()
+
+
+def _hash_or_word(file: Path, seen: Callable[[int], None] | None) -> str:
+    try:
+        return hash_file(file, seen=seen)
+    except PermissionError:
+        return "unreadable"
 
 
 def write_json(path: Path, value: object) -> None:

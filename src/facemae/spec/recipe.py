@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from facemae.errors import RecipeError
 from facemae.spec.manifest import Frozen
+from facemae.spec.normalisation import Normalisation
 from facemae.spec.validation import build as build
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -23,7 +24,6 @@ Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Precision = Literal["auto", "fp32", "bf16"]
 SplitName = Literal["P1", "P2", "P3", "D-in", "D-out"]
-Normalize = Literal["insightface", "imagenet"]
 
 T = TypeVar("T", bound=Frozen)
 
@@ -48,9 +48,10 @@ class ImportSpec(Frozen):
 
 
 class ExportSpec(Frozen):
-    """`export`: a FaceSet to something other tools read."""
+    """`export`: a FaceSet to something other tools read. ``keep_names``: originals keep their people's names."""
 
     format: Literal["folder", "webdataset"] = "folder"
+    keep_names: bool = False
 
 
 class MaskSpec(Frozen):
@@ -96,7 +97,7 @@ class PretrainSpec(Frozen):
     patch_size: Positive = 16
     ratio: Ratio = 0.75
     loss: Loss = Loss()
-    normalize: Normalize = "insightface"
+    normalize: Normalisation | None = None
     epochs: Positive | None = None
     image_steps: Positive | None = None
     warmup: Share = 0.2
@@ -138,11 +139,12 @@ class Margin(Frozen):
 class RecognizeSpec(Frozen):
     """`recognize`: appendix A.1 by iterations: decay at 20/28/32 of 34 epochs, one epoch of warm-up.
 
-    Learning rate = lr * batch / 512, as in the InsightFace code of the paper's time.
+    Learning rate = lr * batch / 512, as in the InsightFace code of the paper's time. ``width``: the backbone's own (64;
+    mbf2 128) where it is not given.
     """
 
     backbone: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mbf", "mbf2"] = "iresnet50"
-    width: Annotated[int, Field(gt=0, multiple_of=16)] = 64
+    width: Annotated[int, Field(gt=0, multiple_of=16)] | None = None
     input_size: Positive = 112
     embedding: Positive = 512
     margin: Margin = Margin()
@@ -160,17 +162,21 @@ class RecognizeSpec(Frozen):
 
 
 class EmbedSpec(Frozen):
-    """`embed`: raw vectors of every image and of its mirror image."""
+    """`embed`: raw vectors of every image and of its mirror image.
 
-    normalize: Normalize = "insightface"
+    ``normalize``: None is what the network's file tells, which a plain ONNX graph does not; our own recognisers always
+    use their own.
+    """
+
+    normalize: Normalisation | None = None
     precision: Precision = "fp32"
 
 
 class VerifySpec(Frozen):
     """`verify`: ten folds, flip-sum, as InsightFace does it; intervals by bootstrap over people."""
 
-    normalize: Normalize = "insightface"
-    far: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-1, 1e-2, 1e-3)
+    normalize: Normalisation | None = None
+    far: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (1e-1, 1e-2, 1e-3)
     replicates: Positive = 1000
     precision: Precision = "fp32"
     seed: int = 0
@@ -179,8 +185,8 @@ class VerifySpec(Frozen):
 class AuditSpec(Frozen):
     """`audit`: closed-set retrieval (Eq. 3) with chance, control and curves over the number of identities."""
 
-    normalize: Normalize = "insightface"
-    k: tuple[Positive, ...] = (1, 2, 3, 4)
+    normalize: Normalisation | None = None
+    k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3, 4)
     identities: tuple[Positive, ...] = ()
     draws: Annotated[int, Field(ge=20)] = 20
     same_photo: Literal["exclude", "include", "both"] = "both"

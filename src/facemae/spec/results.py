@@ -7,6 +7,17 @@ from pydantic import Field
 
 from facemae.spec.manifest import Frozen, write_json
 
+UNPROTECTED = "Org. to Org."
+RELEASED = "Org. to released"
+IMITATED = "released-by-same-process to released"
+"""The attacks of an audit; the first is no attack on the release but the level that protection has to lower."""
+
+EVERYBODY = "all"
+"""The subset of all probes; others are named by the source they were imported from."""
+
+SHOWN_K = 2
+"""The K of the paper's figure 3: what worst cases and figures are about, where it was measured."""
+
 
 class RateResult(Frozen):
     """A rate with its interval; ``hits`` of ``trials`` are sums over seeds or draws where there are several."""
@@ -34,11 +45,65 @@ class CurveResult(Frozen):
     value: float
     low: float
     high: float
+    hits: int
+    trials: int
+    method: str
     chance: float
 
 
+class RelativeResult(Frozen):
+    """Leakage as a multiple of "Org. to Org." of the same probes, judge and K; interval from matched replicates."""
+
+    value: float
+    low: float
+    high: float
+
+
 class LeakageResult(Frozen):
-    """One attack at one K under one embedder; ``control`` is the same attack on permuted identities."""
+    """One attack at one K under one embedder; ``control`` is the same attack on permuted identities.
+
+    ``subset``: "all" probes, or those imported from one source. ``p_value`` is family-wise over the audit. ``relative``
+    is missing for "Org. to Org." itself, and where that finds nobody.
+    """
+
+    attack: str
+    embedder: str
+    same_photo: str
+    subset: str = EVERYBODY
+    k: int
+    identities: int
+    value: float
+    low: float
+    high: float
+    hits: int
+    trials: int
+    chance: float
+    control: float
+    control_low: float
+    control_high: float
+    p_value: float
+    verdict: str
+    method: str
+    relative: RelativeResult | None = None
+    curve: tuple[CurveResult, ...] = ()
+
+
+class DifferenceResult(Frozen):
+    """One rate minus another on the same people; the half-width is the smallest visible difference."""
+
+    value: float
+    low: float
+    high: float
+    smallest_resolvable: float
+    method: str
+
+
+class WorstResult(Frozen):
+    """The attack and judge that found most among one half of the people, with their rate on the other half.
+
+    ``unprotected`` is "Org. to Org." under the same judge on that other half, and ``difference`` the attack minus that,
+    paired; both are missing where nothing was protected. ``verdict`` is that of the attack on everybody.
+    """
 
     attack: str
     embedder: str
@@ -51,10 +116,10 @@ class LeakageResult(Frozen):
     hits: int
     trials: int
     chance: float
-    control: float
     verdict: str
     method: str
-    curve: tuple[CurveResult, ...] = ()
+    unprotected: RateResult | None = None
+    difference: DifferenceResult | None = None
 
 
 class OpenSetResult(Frozen):
@@ -75,7 +140,10 @@ class OpenSetResult(Frozen):
 
 
 class RowResult(Frozen):
-    """One row of a table: accuracy by protocol, seeds by protocol, leakage, and the paper's own figures."""
+    """One row of a table: accuracy by protocol, seeds by protocol, leakage, and the paper's own figures.
+
+    ``worst`` is over attacks and judges without the probe's own photo, ``worst_same_photo`` with it.
+    """
 
     label: str
     weights: str = ""
@@ -83,6 +151,8 @@ class RowResult(Frozen):
     accuracy: dict[str, RateResult]
     seeds: dict[str, tuple[SeedResult, ...]]
     leakage: tuple[LeakageResult, ...] = ()
+    worst: WorstResult | None = None
+    worst_same_photo: WorstResult | None = None
     open_set: tuple[OpenSetResult, ...] = ()
     sharpness: float | None = None
     paper: dict[str, float] = {}
@@ -116,7 +186,7 @@ class JudgeResult(Frozen):
 
     name: str
     loss_network: bool
-    accuracy: dict[str, float]
+    accuracy: dict[str, RateResult]
 
 
 class Results(Frozen):

@@ -1,14 +1,25 @@
 """A table of the paper, or one's own, as data: the stages it rests on, its rows, its claims."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from facemae.spec.manifest import Frozen
+from facemae.spec.normalisation import Normalisation
 from facemae.spec.recipe import SECTIONS, AuditSpec
 from facemae.spec.validation import Mistakes, demand
 
 Verb = Literal["import", "mask", "pretrain", "reconstruct", "recognize"]
+
+TAKES: dict[str, tuple[str, ...]] = {
+    "import": ("photos",),
+    "mask": ("originals",),
+    "pretrain": ("originals",),
+    "reconstruct": ("model", "masked set"),
+    "recognize": ("face set",),
+}
+"""What the inputs of each verb are, in its order; import takes any number of sources."""
 
 
 class StageCall(Frozen):
@@ -26,6 +37,18 @@ class StageCall(Frozen):
     init: str | None = None
     like: str | None = None
     landmarks: str | None = None
+
+    @field_validator("inputs")
+    @classmethod
+    def _inputs_fit(cls, inputs: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        verb = info.data.get("verb")
+        if verb is None:  # the verb is the mistake
+            return inputs
+        wanted = TAKES[verb]
+        if len(inputs) < len(wanted) or (len(inputs) > len(wanted) and verb != "import"):
+            at_least = "at least " if verb == "import" else ""
+            raise ValueError(f"{verb} takes {at_least}{len(wanted)}: {', '.join(wanted)}")
+        return inputs
 
     @field_validator("settings")
     @classmethod
@@ -76,10 +99,14 @@ class Claim(Frozen):
 
 
 class Judge(Frozen):
-    """A network that judges leakage; ``loss_network`` marks phi, which the generator was trained against."""
+    """A network that judges leakage; ``loss_network`` marks phi, which the generator was trained against.
+
+    ``normalize`` is this judge's input normalisation, instead of that of `[verify]` and `[audit]`.
+    """
 
     name: str
     source: str
+    normalize: Normalisation | None = None
     loss_network: bool = False
 
 
@@ -119,7 +146,13 @@ class Table(Frozen):
 
     @model_validator(mode="after")
     def _all_named(self) -> "Table":
-        mistakes = []
+        mistakes = [
+            *_twice(
+                "rows are labelled", (row.label for row in self.rows), "a row's label names the directory of its audit"
+            ),
+            *_twice("judges are called", (judge.name for judge in self.judges), "each needs a name of its own"),
+            *_twice("protocols are called", (item.name for item in self.protocols), "each needs a name of its own"),
+        ]
         unknown = sorted({name for name in self.references() if not self.knows(name)})
         if unknown:
             mistakes.append(f"no stage is called {', '.join(unknown)}; stages are {', '.join(sorted(self.stages))}")
@@ -151,6 +184,21 @@ class Table(Frozen):
     def knows(self, name: str) -> bool:
         """Whether ``name`` is a file of the data folder or of the package, ``synthetic``, or leads to a stage."""
         return name.startswith(("data:", "package:")) or name == "synthetic" or stage_name(name) in self.stages
+
+
+def slug(label: str) -> str:
+    """A label as part of a directory's name: ``75 % masked`` is ``75---masked``."""
+    return "".join(letter if letter.isalnum() else "-" for letter in label.lower()).strip("-")
+
+
+def _twice(what: str, names: Iterable[str], why: str) -> Iterator[str]:
+    """One line for every group of names that are the same, or the same once they name a directory."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(slug(name), []).append(name)
+    for group in groups.values():
+        if len(group) > 1:
+            yield f"{len(group)} {what} {', '.join(map(repr, group))}; {why}"
 
 
 def stage_name(name: str) -> str:

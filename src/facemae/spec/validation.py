@@ -56,7 +56,8 @@ def _lines(model: type[BaseModel], error: ValidationError) -> list[str]:
 
 
 def _mistakes(model: type[BaseModel], item: Any) -> Iterator[str]:
-    key = ".".join(str(part) for part in item["loc"])
+    # A part in parentheses tells which form of a value was meant (`spec.normalisation`); no key is called so.
+    key = ".".join(str(part) for part in item["loc"] if not str(part).startswith("("))
     nested = item.get("ctx", {}).get("error")
     if isinstance(nested, Mistakes):
         yield from (f"{key}.{line}" if key else line for line in nested.lines)

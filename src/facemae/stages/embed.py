@@ -1,14 +1,16 @@
 """`embed`: raw vectors of a set under one embedder, kept so that they are computed once."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from facemae.faces.faceset import FaceSet
-from facemae.nn.embedder import CONFIG, Embedder, load_embedder
+from facemae.nn.embedder import CONFIG, STATE_DICT, Embedder, load_embedder
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of
+from facemae.spec.normalisation import Normalisation, Statistics
 from facemae.spec.recipe import EmbedSpec
 from facemae.stages.inputs import source_digest
 from facemae.stages.stage import open_stage
@@ -22,7 +24,7 @@ VECTORS = "embeddings.npy"
 def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Execution) -> Path:
     """Write `embeddings.npy` (float32, n x 2 x d: each image and its mirror image, not normalised) to ``out``."""
     photos = FaceSet.open(faces)
-    parents = {"embedder": source_digest(Path(embedder)), "faces": photos.digest}
+    parents = {"embedder": source_digest(Path(embedder), execution), "faces": photos.digest}
     device = join(execution.device).device
     with open_stage("embed", out, spec=_settings(embedder, spec, device), parents=parents, resumable=True) as stage:
         if not stage.finished:
@@ -37,7 +39,7 @@ def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Ex
 
 def vectors_of(embedder: Path, faces: Path, spec: EmbedSpec, execution: Execution, cache: Path) -> np.ndarray:
     """The vectors of a set, from ``cache`` where an earlier stage left them there."""
-    parents = {"embedder": source_digest(Path(embedder)), "faces": FaceSet.open(faces).digest}
+    parents = {"embedder": source_digest(Path(embedder), execution), "faces": FaceSet.open(faces).digest}
     settings = _settings(embedder, spec, join(execution.device).device)
     name = digest_of("embed-cache", settings, parents)[:16]
     return load_vectors(embed(embedder, faces, cache / name, spec, execution))
@@ -48,17 +50,24 @@ def load_vectors(directory: Path) -> np.ndarray:
     return np.load(Path(directory) / VECTORS, mmap_mode="r")
 
 
-def open_embedder(path: Path, normalize: str) -> Embedder:
-    """The network at ``path``; our own recognisers carry their normalisation with them, others take ``normalize``."""
-    return load_embedder(path, normalize=None if _own(path) else normalize)
+def open_embedder(path: Path, normalize: Normalisation | None) -> Embedder:
+    """The network at ``path``; our own recognisers carry their normalisation with them, others take ``normalize``.
+
+    Raises:
+        WeightsError: no network, or an ONNX graph that does not tell its normalisation and none is given.
+    """
+    if _own(path) or normalize is None:
+        return load_embedder(path)
+    named = (normalize.mean, normalize.deviation) if isinstance(normalize, Statistics) else normalize
+    return load_embedder(path, normalize=named)
 
 
 def _own(path: Path) -> bool:
     return (Path(path) / CONFIG).exists()
 
 
-def _settings(embedder: Path, spec: EmbedSpec, device: torch.device) -> dict[str, str | None]:
-    return {
-        "normalize": None if _own(embedder) else spec.normalize,
-        "precision": resolve(spec.precision, device),
-    }
+def _settings(embedder: Path, spec: EmbedSpec, device: torch.device) -> dict[str, Any]:
+    """What is asked for; None where the file tells, for its bytes are part of the digest anyhow."""
+    implied = None if _own(embedder) or Path(embedder).suffix.lower() == ".onnx" else STATE_DICT
+    given = None if _own(embedder) else spec.model_dump()["normalize"]
+    return {"normalize": given or implied, "precision": resolve(spec.precision, device)}

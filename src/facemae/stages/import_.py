@@ -16,8 +16,9 @@ from facemae.faces import FaceSetWriter, People, decode, encode_jpeg, in_split, 
 from facemae.faces.importers import ALIGNED_SIZE, ImportReport, import_photos, open_source, read_landmarks
 from facemae.faces.synthetic import KINDS, identity_name, protocol_pairs, render_photo
 from facemae.spec.execution import Execution
-from facemae.spec.manifest import FACE_KINDS, hash_path, read_manifest
+from facemae.spec.manifest import FACE_KINDS, read_manifest
 from facemae.spec.recipe import ImportSpec, SyntheticSpec
+from facemae.stages.inputs import hash_with_progress
 from facemae.stages.stage import Stage, open_stage
 
 SYNTHETIC = "synthetic"
@@ -41,8 +42,8 @@ def import_faces(
         parents: dict[str, str] = {}
         settings = spec.model_dump()
     else:
-        parents = {f"source{i}": _bytes_digest(Path(source)) for i, source in enumerate(sources)}
-        parents |= {"landmarks": _bytes_digest(Path(landmarks))} if landmarks else {}
+        parents = {f"source{i}": _bytes_digest(Path(source), execution) for i, source in enumerate(sources)}
+        parents |= {"landmarks": _bytes_digest(Path(landmarks), execution)} if landmarks else {}
         settings = spec.model_dump(exclude={"synthetic"})
     with open_stage("import", out, spec=settings, parents=parents) as stage:
         if stage.finished:
@@ -54,7 +55,7 @@ def import_faces(
     return Path(out)
 
 
-def _bytes_digest(source: Path) -> str:
+def _bytes_digest(source: Path, execution: Execution) -> str:
     """The hash of a source's own bytes, whatever it holds: a ``manifest.json`` among photos says nothing to us."""
     if not source.exists():
         raise DataError(f"nothing at {source}", remedy="check the path")
@@ -62,7 +63,7 @@ def _bytes_digest(source: Path) -> str:
         kind = read_manifest(source).kind
     except (StageError, OSError):  # not one of our directories, as it should be
         try:
-            return hash_path(source)
+            return hash_with_progress(source, execution)
         except OSError as error:
             raise DataError(f"{error.filename or source} cannot be read", got=error.strerror) from None
     known = kind in FACE_KINDS
@@ -88,7 +89,7 @@ def _from_photos(
             size=spec.size,
             keep=(lambda name: in_split(name, split)) if split else None,
             limit=spec.limit,
-            progress=execution.progress,
+            execution=execution,
         )
     _publish(stage, writer, report)
 

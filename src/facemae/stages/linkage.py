@@ -1,6 +1,7 @@
 """Which original each released record was made from; only the owner, and the auditor they trust, know."""
 
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,24 +15,41 @@ _OURS = ("released_key", "original_key")
 _FOREIGN = ("original_path", "released_path")
 
 
+MAP, REQUEST = "map.csv", "request.json"
+"""What `mask` keeps in OUT.private: the way back, and which set it is the way back of."""
+
+
+def private_folder(path: Path) -> Path | None:
+    """The `.private` folder that ``path`` is, or whose map it is; None for another tool's list."""
+    path = Path(path)
+    if path.is_dir():
+        return path
+    return path.parent if path.name == MAP and (path.parent / REQUEST).is_file() else None
+
+
 def read_linkage(path: Path, original: FaceSet, released: FaceSet) -> np.ndarray:
     """int64: record number in ``original`` of every record of ``released``.
 
-    ``path``: the `OUT.private` folder that `mask` kept (or its `map.csv`), or, for another tool's release, a CSV with
-    the columns ``original_path,released_path``, relative to the two imported folders.
+    ``path``: the `OUT.private` folder that `mask` kept (or its `map.csv`, in that folder), or, for another tool's
+    release, a CSV with the columns ``original_path,released_path``, relative to the two imported folders.
 
     Raises:
-        DataError: no such file, not a CSV, other columns, records that one side does not hold, or released records that
-            the list leaves out or names twice.
+        DataError: no such file, not a CSV, other columns, records that one side does not hold, released records that
+            the list leaves out or names twice, or a private folder of another masked set.
     """
-    path = path / "map.csv" if path.is_dir() else path
+    folder = private_folder(path)
+    path = folder / MAP if folder else Path(path)
     if not path.is_file():
         raise DataError(
             f"no linkage at {path}",
             needed="the .private folder beside the masked set, or a CSV original_path,released_path",
         )
+    if folder:
+        _demand_own(folder, released)
     columns, listed = _rows(path)
     if set(_OURS) <= set(columns):
+        if not folder:
+            raise DataError(f"{path} does not say which set it belongs to", needed="the whole .private folder")
         original_names = {key_of(i): i for i in range(len(original))}
         released_names = {key_of(i): i for i in range(len(released))}
         pairs = [(row["original_key"], row["released_key"]) for row in listed]
@@ -43,6 +61,24 @@ def read_linkage(path: Path, original: FaceSet, released: FaceSet) -> np.ndarray
             f"{path} is not a linkage file", got=f"columns {', '.join(columns) or '(none)'}", needed=", ".join(_FOREIGN)
         )
     return _resolve(pairs, original_names, released_names, path)
+
+
+def _demand_own(folder: Path, released: FaceSet) -> None:
+    """The folder is left out of an audit's digest, so a wrong one must never get as far as a result."""
+    path = folder / REQUEST
+    try:
+        known = json.loads(path.read_bytes())["released"]
+    except FileNotFoundError:
+        raise DataError(f"{folder} is no .private folder of `facemae mask`", got=f"no {REQUEST}") from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} is damaged", remedy="restore the .private folder from a copy") from None
+    masked = released.manifest.parents.get("masked", released.digest)
+    if known != masked:
+        raise DataError(
+            f"{folder} is not the linkage of {released.directory}",
+            got=f"the map of masked set {str(known)[:12]}",
+            needed=f"that of {masked[:12]}",
+        )
 
 
 def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from facemae.errors import OutputExists, RecipeError
+from facemae.errors import Damaged, OutputExists, RecipeError
 from facemae.faces.codec import encode_png
 from facemae.faces.distort import blur, matching_sigma, sharpness
 from facemae.faces.faceset import FaceSet
@@ -37,8 +37,9 @@ def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: 
     experiments) and kept in the private folder; the public manifest holds neither it nor anything of the originals.
 
     Raises:
-        RecipeError: cells that do not tile the image, nothing left visible, blur without sigma.
+        RecipeError: cells that do not tile the image, nothing left visible, blur without sigma, sigma without blur.
         OutputExists: OUT or OUT.private belongs to another request.
+        Damaged: OUT.private cannot be read.
     """
     originals = FaceSet.open(faces, kind="original")
     reference = FaceSet.open(like) if like else None
@@ -108,6 +109,9 @@ def _geometry(originals: FaceSet, spec: MaskSpec, reference: FaceSet | None) -> 
         if (spec.sigma is None) == (reference is None):
             raise RecipeError("mask.sigma", got=spec.sigma, needed="for blur either a width in pixels or --like SET")
         return {}
+    if spec.sigma is not None or reference is not None:
+        given = f"sigma={spec.sigma}" if reference is None else f"--like {reference.directory}"
+        raise RecipeError("mask.method", got=f"cells and {given}", needed="method=blur, or neither sigma nor --like")
     height, width = originals.size
     if height != width or height % spec.cell:
         raise RecipeError(
@@ -154,15 +158,27 @@ class _Private:
         """What is kept for this request, or a fresh secret; a request that released nothing gives way to another."""
         state = directory / "request.json"
         if state.exists():
-            content = json.loads(state.read_bytes())
-            if content["request"] == request:
-                return cls(directory, bytes.fromhex(content["secret"]), request, content["released"])
-            if content["released"] is not None:
+            kept = cls._read(directory, state)
+            if kept.request == request:
+                return kept
+            if kept.released is not None:
                 raise OutputExists(
                     f"{directory} keeps the secret of another masked set",
                     remedy="name another OUT, or remove OUT and OUT.private together",
                 )
         return cls(directory, os.urandom(32) if seed is None else seed_bytes(seed), request, None)
+
+    @classmethod
+    def _read(cls, directory: Path, state: Path) -> "_Private":
+        try:
+            content = json.loads(state.read_bytes())
+            secret, request, released = bytes.fromhex(content["secret"]), content["request"], content["released"]
+        except (ValueError, KeyError, TypeError):
+            raise Damaged(
+                f"{state} is damaged",
+                remedy="bring it back from a copy, or remove OUT and OUT.private together and mask again",
+            ) from None
+        return cls(directory, secret, request, released)
 
     def keep(self) -> None:
         """Write the secret, readable by the owner only."""

@@ -40,12 +40,12 @@ def pretrain(
     """Train a FaceMAE on ``faces`` and write it to ``out``.
 
     ``phi``: the feature network of the loss, needed unless only the pixel weight is above 0. ``init``: weights to start
-    from instead of random ones (a model directory or a facebookresearch/mae file). ``cache``: where the
-    vectors of the real photos under ``phi`` are looked for and left, so that several runs compute them once.
+    from instead of random ones: a model directory, a facebookresearch/mae file, or the checkpoint of a run that broke.
+    ``cache``: where vectors of the real photos under ``phi`` are looked for and left for other runs.
 
     Raises:
         RecipeError: phi is missing.
-        NonFiniteLoss: the last good checkpoint stays and the same command goes on from it.
+        NonFiniteLoss: the last good checkpoint stays; ``init`` takes it, so that other settings can go on from there.
     """
     photos = FaceSet.open(faces, kind="original")
     if spec.loss.uses_phi and phi is None:
@@ -57,9 +57,9 @@ def pretrain(
         )
     parents = {"faces": photos.digest}
     if spec.loss.uses_phi and phi is not None:
-        parents["phi"] = source_digest(Path(phi))
+        parents["phi"] = source_digest(Path(phi), execution)
     if init is not None:
-        parents["init"] = source_digest(Path(init))
+        parents["init"] = source_digest(Path(init), execution)
     world = join(execution.device)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
     with open_stage("pretrain", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:

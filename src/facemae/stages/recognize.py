@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from facemae.faces.faceset import FaceSet
-from facemae.nn.embedder import Embedder, build_backbone, save_recogniser
+from facemae.nn.embedder import Embedder, build_backbone, own_width, save_recogniser
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import RecognizeSpec
 from facemae.stages.stage import open_stage
@@ -19,19 +19,20 @@ def recognize(faces: Path, out: Path, spec: RecognizeSpec, execution: Execution)
     """Train on ``faces`` (a masked set is seen as its visible cells on grey) and write the recogniser to ``out``."""
     photos = FaceSet.open(faces)
     world = join(execution.device)
-    settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
+    width = spec.width or own_width(spec.backbone)
+    settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device), "width": width}
     parents = {"faces": photos.digest}
     with open_stage("recognize", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
         if not stage.finished:
             torch.manual_seed(spec.seed)
             config = {
                 "backbone": spec.backbone,
-                "width": spec.width,
+                "width": width,
                 "input_size": spec.input_size,
                 "embedding": spec.embedding,
                 "normalize": "insightface",
             }
-            net = build_backbone(spec.backbone, width=spec.width, input_size=spec.input_size, embedding=spec.embedding)
+            net = build_backbone(spec.backbone, width=width, input_size=spec.input_size, embedding=spec.embedding)
             embedder = Embedder(net, input_size=spec.input_size, embedding=spec.embedding)
             facts = train(embedder, photos, spec, directory=stage.directory, world=world, execution=execution)
             if world.main:

@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from facemae.errors import RecipeError
 from facemae.faces.distort import sharpness
 from facemae.faces.faceset import FaceSet
 from facemae.faces.pairs import read_pairs
 from facemae.measure import Difference, mean_over_seeds, paired_difference, verdict
 from facemae.spec.manifest import read_manifest
 from facemae.spec.results import (
+    RELEASED,
+    UNPROTECTED,
     ClaimResult,
-    CurveResult,
     JudgeResult,
-    LeakageResult,
-    OpenSetResult,
     PairedResult,
     RateResult,
     RowResult,
     SeedResult,
 )
 from facemae.spec.table import Claim, Judge, Row, Table
-from facemae.stages import audit as audits
 from facemae.stages import verify as verifications
+from facemae.stages.findings import Findings, difference
 from facemae.train.journal import read_journal
 
 SAMPLE = 256
@@ -47,16 +47,20 @@ class Made:
 def tabulate(
     table: Table, made: Made
 ) -> tuple[tuple[RowResult, ...], tuple[JudgeResult, ...], tuple[PairedResult, ...], tuple[ClaimResult, ...]]:
-    """Rows, judges, paired differences and claim verdicts of ``table`` from what its stages left on disk."""
+    """Rows, judges, paired differences and claim verdicts of ``table`` from what its stages left on disk.
+
+    Raises:
+        RecipeError: a claim is about an attack that no audit of the table ran.
+    """
     people = {name: _people(*files) for name, files in made.protocol_files.items()}
     rows = tuple(_row(row, table, made, people) for row in table.rows)
     judges = tuple(_judge(judge, table, made) for judge in table.judges)
     paired, claims = [], []
     for claim in table.claims:
-        difference = _difference(claim, table, made, people)
-        found = verdict(claim.kind, difference.low, difference.high)
-        paired.append(_paired(claim.a, claim.b, claim.metric, difference))
-        claims.append(ClaimResult(claim=claim.claim, metric=claim.metric, a=claim.a, b=claim.b, verdict=found))
+        found = _difference(claim, table, made, people)
+        said = verdict(claim.kind, found.low, found.high)
+        paired.append(_paired(claim.a, claim.b, claim.metric, found))
+        claims.append(ClaimResult(claim=claim.claim, metric=claim.metric, a=claim.a, b=claim.b, verdict=said))
     for pair in _every_pair(table):
         if all((p.a, p.b, p.metric) != (pair.a, pair.b, pair.metric) for p in paired):
             paired.append(_paired(pair.a, pair.b, pair.metric, _difference(pair, table, made, people)))
@@ -100,56 +104,25 @@ def _row(row: Row, table: Table, made: Made, people: Mapping[str, int]) -> RowRe
         seeds[protocol.name] = tuple(
             SeedResult(seed=seed, accuracy=value) for seed, value in zip(table.seeds, values.tolist(), strict=True)
         )
-    attacks = audits.read_audit(made.audits[row.label])["attacks"] if row.label in made.audits else []
+    audited = Findings(made.audits[row.label]) if row.label in made.audits else None
     return RowResult(
         label=row.label,
         weights=row.weights,
         trained_on=row.train,
         accuracy=accuracy,
         seeds=seeds,
-        leakage=tuple(_leakage(attack, at) for attack in attacks for at in attack["at"]),
-        open_set=tuple(point for attack in attacks for point in _open_set(attack)),
+        leakage=audited.leakages() if audited else (),
+        worst=audited.worst("exclude") if audited else None,
+        worst_same_photo=audited.worst("include") if audited else None,
+        open_set=audited.open_sets() if audited else (),
         sharpness=_sharpness(made.sets[row.train]),
         paper=row.paper,
     )
 
 
-def _leakage(attack: dict[str, Any], at: dict[str, Any]) -> LeakageResult:
-    curve = [point for point in attack["curve"] if point["k"] == at["k"]]
-    kept = ("k", "identities", "value", "low", "high", "hits", "trials", "chance", "control", "verdict", "method")
-    return LeakageResult(
-        attack=attack["attack"],
-        embedder=attack["embedder"],
-        same_photo=attack["same_photo"],
-        curve=tuple(
-            CurveResult(**{key: point[key] for key in ("k", "identities", "value", "low", "high", "chance")})
-            for point in curve
-        ),
-        **{key: at[key] for key in kept},
-    )
-
-
-def _open_set(attack: dict[str, Any]) -> list[OpenSetResult]:
-    found = attack["open_set"]
-    if found is None:
-        return []
-    return [
-        OpenSetResult(
-            attack=attack["attack"],
-            embedder=attack["embedder"],
-            fpir=point["target"],
-            **{key: point.get(key) for key in ("value", "low", "high", "hits", "trials", "method")},
-            nonmember_trials=found["nonmember_trials"],
-            nonmember_people=found["nonmember_people"],
-            smallest_measurable=found["smallest_measurable"],
-        )
-        for point in found["points"]
-    ]
-
-
 def _judge(judge: Judge, table: Table, made: Made) -> JudgeResult:
     accuracy = {
-        protocol.name: verifications.read_result(made.judged[judge.name, protocol.name])["accuracy"]["value"]
+        protocol.name: RateResult(**verifications.read_result(made.judged[judge.name, protocol.name])["accuracy"])
         for protocol in table.protocols
     }
     return JudgeResult(name=judge.name, loss_network=judge.loss_network, accuracy=accuracy)
@@ -168,9 +141,7 @@ def _every_pair(table: Table) -> list[Claim]:
 def _difference(claim: Claim, table: Table, made: Made, people: Mapping[str, int]) -> Difference:
     rows = {row.label: row for row in table.rows}
     if claim.metric.startswith("leakage:"):
-        _, judge, k = claim.metric.split(":")
-        (a, draws_a, members), (b, draws_b, _) = (_leakages(rows[x], judge, int(k), made) for x in (claim.a, claim.b))
-        return paired_difference(np.array([a]), np.array([b]), draws_a[None], draws_b[None], people=members)
+        return _leakage_difference(claim, rows[claim.a], rows[claim.b], made)
     values_a, replicates_a = _accuracies(rows[claim.a].train, claim.metric, table.seeds, made)
     values_b, replicates_b = _accuracies(rows[claim.b].train, claim.metric, table.seeds, made)
     return paired_difference(values_a, values_b, replicates_a, replicates_b, people=people[claim.metric])
@@ -182,17 +153,18 @@ def _accuracies(train: str, protocol: str, seeds: Sequence[int], made: Made) -> 
     return values, np.stack([np.load(path / verifications.REPLICATES) for path in paths])
 
 
-def _leakages(row: Row, judge: str, k: int, made: Made) -> tuple[float, np.ndarray, int]:
-    """A row's leakage ("Org. to Org." where nothing was protected), its bootstrap replicates, and its people."""
-    path = made.audits[row.label]
-    wanted = audits.RELEASED if row.linkage else audits.UNPROTECTED
-    for number, attack in enumerate(audits.read_audit(path)["attacks"]):
-        if (attack["attack"], attack["embedder"], attack["same_photo"]) == (wanted, judge, "exclude"):
-            column = [at["k"] for at in attack["at"]].index(k)
-            at = attack["at"][column]
-            with np.load(path / audits.REPLICATES) as stored:
-                return float(at["value"]), stored[f"arr_{number}"][:, column], int(at["identities"])
-    raise AssertionError(f"row {row.label} was not audited with {judge}")
+def _leakage_difference(claim: Claim, a: Row, b: Row, made: Made) -> Difference:
+    """Of "Org. to released", or "Org. to Org." where nothing was protected, without the probe's own photo."""
+    _, judge, k = claim.metric.split(":")
+    sides = [(Findings(made.audits[row.label]), RELEASED if row.linkage else UNPROTECTED) for row in (a, b)]
+    found = difference(sides, judge, int(k))
+    if found is None:
+        raise RecipeError(
+            f"claim {claim.claim!r} cannot be judged",
+            got="audits that leave the probe's own photo in (audit.same_photo = include)",
+            needed="exclude or both",
+        )
+    return found
 
 
 def _paired(a: str, b: str, metric: str, found: Difference) -> PairedResult:

@@ -41,6 +41,7 @@ def verify(
         "pairs": source_digest(Path(pairs)),
     }
     settings = spec.model_dump() | {"precision": resolve(spec.precision, join(execution.device).device)}
+    settings |= _folds(listed.fold)
     with open_stage("verify", out, spec=settings, parents=parents) as stage:
         if not stage.finished:
             wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
@@ -59,22 +60,25 @@ def read_result(directory: Path) -> dict[str, Any]:
 
 
 def ten_folds(vectors: np.ndarray, pairs: Pairs, people: np.ndarray, spec: VerifySpec) -> Verification:
-    """The protocol on raw vectors (n x 2 x d) of the set that ``pairs`` points into."""
+    """The protocol on raw vectors (n x 2 x d) of the set that ``pairs`` points into, in the folds that it names."""
     unit = flip_sum(vectors[:, 0], vectors[:, 1])
-    # The protocol cuts folds as contiguous equal runs; a list that carries fold numbers is brought into that order.
-    order = np.argsort(pairs.fold, kind="stable")
-    left, right = pairs.left[order], pairs.right[order]
     return ten_fold(
-        unit[left],
-        unit[right],
-        pairs.same[order],
-        folds=len(np.unique(pairs.fold)),
-        people_a=people[left],
-        people_b=people[right],
+        unit[pairs.left],
+        unit[pairs.right],
+        pairs.same,
+        fold=pairs.fold,
+        people_a=people[pairs.left],
+        people_b=people[pairs.right],
         fars=spec.far,
         replicates=spec.replicates,
         seed=spec.seed,
     )
+
+
+def _folds(fold: np.ndarray) -> dict[str, str]:
+    """What the digest says of folds that contiguous equal runs cannot be: earlier results cut them into such runs."""
+    sizes = np.unique(fold, return_counts=True)[1]
+    return {"folds": "as listed"} if np.ptp(sizes) > 1 or (np.diff(sizes) > 0).any() else {}
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -21,6 +21,7 @@ from facemae.nn.mae import FaceMAE, pixel_loss
 from facemae.nn.patches import enlarge_cells, gather_patches, patchify
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import PretrainSpec
+from facemae.train.checkpoint import FILE as CHECKPOINT
 from facemae.train.checkpoint import all_finite, load_checkpoint, save_checkpoint
 from facemae.train.journal import Journal
 from facemae.train.loader import Batch, Sight, batches, to_unit
@@ -174,9 +175,11 @@ class _StepLoss:
 
 def _demand_finite(loss: float, step: int, directory: Path) -> None:
     if not math.isfinite(loss):
+        good = directory / CHECKPOINT
+        go_on = f"; to go on from the last good weights add --init {good}" if good.exists() else ""
         raise NonFiniteLoss(
             f"the loss became {loss} at step {step + 1}",
-            remedy=f"the last good checkpoint stays in {directory}; lower base_lr, set clip=1.0 or precision=fp32",
+            remedy=f"start again with a lower base_lr, clip=1.0 or precision=fp32{go_on}",
         )
 
 

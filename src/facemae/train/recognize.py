@@ -97,7 +97,7 @@ def recognize(
                 if not math.isfinite(value):
                     raise NonFiniteLoss(
                         f"the loss became {value} at iteration {step + 1}",
-                        remedy=f"the last good checkpoint stays in {directory}; lower lr or set precision=fp32",
+                        remedy="start again with a lower lr or precision=fp32",
                     )
                 if journal:
                     journal.write(step + 1, loss=value)

@@ -13,7 +13,8 @@ def export_folder(faces: FaceSet, directory: Path, *, keep_names: bool = False) 
     """Write every image as ``<identity>/<key>.jpg|.png``; returns their number.
 
     Bytes are unchanged, except that a masked record, a strip of cells, becomes a picture: its visible cells where they
-    were, on mid-grey, as PNG. With ``keep_names`` originals get their source path back instead (the suffix follows the content).
+    were, on mid-grey, as PNG. With ``keep_names`` originals get their source path back instead (the suffix follows
+    the content).
 
     Raises:
         OutputExists: the directory holds something.

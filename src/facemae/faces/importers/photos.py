@@ -16,7 +16,7 @@ from facemae.faces.importers.layouts import Entry
 from facemae.faces.importers.source import Source
 from facemae.faces.importers.storage import Skipped
 from facemae.faces.writer import FaceSetWriter
-from facemae.spec.execution import Progress, Silent
+from facemae.spec.execution import Execution
 
 ALIGNED_SIZE = 112
 
@@ -51,7 +51,7 @@ def import_photos(
     size: int | None = None,
     keep: Callable[[str], bool] | None = None,
     limit: float = 0.01,
-    progress: Progress | None = None,
+    execution: Execution | None = None,
 ) -> ImportReport:
     """Write the photos of all sources, sorted by (person, file); people are numbered by sorted name.
 
@@ -60,7 +60,7 @@ def import_photos(
     person who has no other. A JPEG or PNG that needs no change keeps its bytes, other formats become PNG.
     With ``landmarks`` each face is aligned to ``size`` (default 112); with ``size`` alone photos of another size are
     cut to their central square and resampled (bicubic, antialiased). What was aligned or resampled is stored as JPEG of
-    quality 95. ``keep`` chooses people by name.
+    quality 95. ``keep`` chooses people by name; ``execution.progress`` hears of every photo.
 
     Raises:
         EmptyIdentity: a person's folder holds no image.
@@ -75,7 +75,7 @@ def import_photos(
     names: list[str] = []
     files: list[str] = []
     unreadable: list[tuple[_Item, str]] = []
-    with (progress or Silent()).task("import", len(items), "images") as task:
+    with (execution or Execution()).progress.task("import", len(items), "images") as task:
         for item in items:
             try:
                 image, extras = prepare(item)

@@ -1,0 +1,137 @@
+"""Blind guessing and the permutation control: what the same attack finds when it looks for the wrong people."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+FEWEST = 10
+"""People in a block of the permutations. More make blocks of less equal people, fewer leave too little to permute."""
+
+_PERMUTATIONS = 0x9E47
+
+
+@dataclass(frozen=True)
+class Control:
+    """The attack asked for somebody else with about as many images: mean over permutations and their central 95 %.
+
+    Only probes whose person was moved count, so nothing that the attack truly finds is in it. Where it finds nobody,
+    its mean at K = 1 is the chance. It lies below where the right person takes the nearest places, and for larger K,
+    because near neighbours are often of one person and K images then name fewer than K people.
+    """
+
+    value: float
+    low: float
+    high: float
+    permutations: int
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One attack's probes as the control needs them: people are gallery identities 0 … M-1, −1 is no image."""
+
+    nearest: Int[np.ndarray, "q k"]
+    person: Int[np.ndarray, " q"]
+    images: Int[np.ndarray, " people"]
+    gone: Int[np.ndarray, " q"]
+
+    def hits(self, wanted: Int[np.ndarray, " q"], ks: tuple[int, ...]) -> Bool[np.ndarray, "q ks"]:
+        """Whether the K nearest of each probe hold one image of the person it is asked for."""
+        match = np.logical_or.accumulate(self.nearest == wanted[:, None], axis=1)
+        return match[:, [k - 1 for k in ks]]
+
+    def only(self, kept: Bool[np.ndarray, " q"]) -> "Trials":
+        """Some of the probes against the same gallery."""
+        return replace(self, nearest=self.nearest[kept], person=self.person[kept], gone=self.gone[kept])
+
+    @property
+    def left(self) -> Int[np.ndarray, " q"]:
+        """Images that each probe may find."""
+        return int(self.images.sum()) - self.gone
+
+    def chance(self, k: int) -> Float[np.ndarray, " q"]:
+        """Chance of each probe's own person; the images it may not find are all of that person."""
+        return chance(self.left, self.images[self.person] - self.gone, k)
+
+
+def chance(images: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
+    """1 − C(N−n, K) / C(N, K): K images drawn blindly from N hold one of the person's n (hypergeometric), n ≤ N.
+
+    With the probe's own photo excluded, N−1 and n−1 go in.
+    """
+    missed = np.ones(np.broadcast_shapes(np.shape(images), np.shape(own)))
+    for drawn in range(k):
+        missed = missed * np.maximum(images - own - drawn, 0) / np.maximum(images - drawn, 1)
+    return np.where(own > 0, 1 - missed, 0.0)
+
+
+def blocks(images: Int[np.ndarray, " people"]) -> Int[np.ndarray, " people"]:
+    """The block of each person: equal numbers of images together, neighbouring numbers joined to ``FEWEST`` people.
+
+    Identities are exchangeable only among people with as many images: whoever has many is met often by blind guessing,
+    so moving identities across unequal people would break "many photos to ask with, many images to find".
+    """
+    numbers, people = np.unique(images, return_counts=True)
+    block, last, filled = np.zeros(len(numbers), np.int64), 0, 0
+    for i, count in enumerate(people.tolist()):
+        block[i] = last
+        filled += count
+        if filled >= FEWEST:
+            last, filled = last + 1, 0
+    if filled and last:  # too few are left over for a block of their own
+        block[block == last] = last - 1
+    return block[np.searchsorted(numbers, images)]
+
+
+def permute(
+    trials: Trials, ks: tuple[int, ...], *, permutations: int, seed: int
+) -> tuple[Float[np.ndarray, "p ks"], Float[np.ndarray, "p ks"]]:
+    """Mean excess over chance, hit − chance of the person asked for, after each permutation of the gallery's people.
+
+    The first array is over all probes, for ``max_statistic``; the second over the probes whose person was moved, for
+    the control (NaN where none was). Whole people move, within ``blocks``; the excess takes out what is left of the
+    difference in numbers within a block. Row r is the same permutation for every attack on the same numbers of images.
+    """
+    random = np.random.default_rng([seed, _PERMUTATIONS])
+    block = blocks(trials.images)
+    places = np.argsort(block, kind="stable")
+    numbers, number = np.unique(trials.images, return_inverse=True)
+    excluded, gone = np.unique(trials.gone, return_inverse=True)
+    left = int(trials.images.sum()) - excluded[:, None]
+    of_others = np.stack([chance(left, numbers[None], k) for k in ks], axis=-1)
+    of_own = np.stack([trials.chance(k) for k in ks], axis=-1)
+    everybody, moved_only = (np.full((permutations, len(ks)), np.nan) for _ in range(2))
+    goal = np.empty(len(block), np.int64)
+    for p in range(permutations):
+        goal[places] = np.lexsort((random.random(len(block)), block))
+        wanted = goal[trials.person]
+        moved = wanted != trials.person
+        expected = np.where(moved[:, None], of_others[gone, number[wanted]], of_own)
+        excess = trials.hits(wanted, ks) - expected
+        everybody[p] = excess.mean(axis=0)
+        if moved.any():
+            moved_only[p] = excess[moved].mean(axis=0)
+    return everybody, moved_only
+
+
+def control_of(moved: Float[np.ndarray, " p"], expected: float) -> Control:
+    """The control beside an attack whose chance is ``expected``, from its column of ``permute``'s second array."""
+    rates = np.clip(moved[~np.isnan(moved)] + expected, 0, 1)
+    if not len(rates):  # a gallery of one person: there is nobody else to ask for
+        return Control(expected, expected, expected, len(moved))
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return Control(float(rates.mean()), float(low), float(high), len(moved))
+
+
+def max_statistic(observed: Float[np.ndarray, " m"], permuted: Float[np.ndarray, "p m"]) -> Float[np.ndarray, " m"]:
+    """Family-wise p-values of m statistics: (1 + #{permutations: max_j z_j ≥ z_m}) / (1 + permutations).
+
+    z standardises each statistic by its mean and deviation under the permutations. The columns may come from several
+    attacks as long as the same row is the same permutation. Source: Westfall and Young 1993, single step.
+    """
+    mean, deviation = permuted.mean(axis=0), permuted.std(axis=0)
+    scale = np.maximum(deviation, 1e-12)
+    largest = ((permuted - mean) / scale).max(axis=1)
+    # The slack keeps a permutation that ties with the observed statistic on its side in spite of rounding.
+    reached = largest[:, None] >= ((observed - mean) / scale)[None] - 1e-9
+    return (1 + reached.sum(axis=0)) / (1 + len(permuted))

@@ -1,0 +1,76 @@
+"""Probes that have something of their person to find, against a gallery."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facemae.errors import DataError
+from facemae.measure.retrieval import Exclude, best_mates, excluded_rows
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Mated probes (``rows`` of the queries) against a gallery; labels number its identities, ascending by label."""
+
+    rows: np.ndarray
+    probes: np.ndarray
+    person: np.ndarray
+    gallery: np.ndarray
+    identity: np.ndarray
+    mate: np.ndarray
+    banned: np.ndarray
+    identities: int
+
+    @property
+    def images(self) -> np.ndarray:
+        """Gallery images of each identity."""
+        return np.bincount(self.identity, minlength=self.identities)
+
+    @property
+    def mates(self) -> np.ndarray:
+        """Eligible gallery images of each probe's own person."""
+        return self.images[self.person] - self.gone
+
+    @property
+    def gone(self) -> np.ndarray:
+        """Gallery images excluded for each probe (all of its own person)."""
+        ordered = np.sort(self.banned, axis=1)
+        repeated = np.diff(ordered, axis=1, prepend=-1) == 0
+        return ((ordered >= 0) & ~repeated).sum(axis=1)
+
+
+def mated_attack(
+    query_emb: np.ndarray,
+    query_labels: np.ndarray,
+    gallery_emb: np.ndarray,
+    gallery_labels: np.ndarray,
+    exclude: Exclude,
+) -> Attack:
+    """The queries that are mated, and each one's best mate.
+
+    Raises:
+        DataError: none is, or an excluded image carries another person's label.
+    """
+    banned = excluded_rows(exclude, len(query_labels), len(gallery_labels))
+    row, place = np.nonzero(banned >= 0)
+    if (gallery_labels[banned[row, place]] != query_labels[row]).any():
+        raise DataError("an excluded image carries another person's label", remedy="exclude only a probe's own photo")
+    mate, _ = best_mates(query_emb, query_labels, gallery_emb, gallery_labels, exclude=banned)
+    mated = mate >= 0
+    if not mated.any():
+        raise DataError(
+            "no probe has an image of its person to find",
+            got=f"{len(query_labels)} probes",
+            needed="people with a photo in the gallery beside the probe itself",
+        )
+    people, identity = np.unique(gallery_labels, return_inverse=True)
+    return Attack(
+        rows=np.flatnonzero(mated),
+        probes=query_emb[mated],
+        person=np.searchsorted(people, query_labels[mated]),
+        gallery=gallery_emb,
+        identity=identity,
+        mate=mate[mated],
+        banned=banned[mated],
+        identities=len(people),
+    )

@@ -1,0 +1,69 @@
+"""Numbers in words: one spelling for each kind, the same in every table, headline and file."""
+
+from collections.abc import Mapping
+
+from facemae.spec.results import DifferenceResult, PairedResult, RelativeResult
+
+ABSENT = "–"
+_SMALLEST = 0.00005
+
+
+def percent(value: float) -> str:
+    """A fraction as "96.12 %"; one that would round to nothing says so."""
+    return "< 0.01 %" if 0 < value < _SMALLEST else f"{100 * value:.2f} %"
+
+
+def rate(value: float, low: float, high: float, *, decimals: int = 2) -> str:
+    """A fraction with its interval, as "96.12 % [95.50, 96.70]"."""
+    return f"{percent(value)} [{100 * low:.{decimals}f}, {100 * high:.{decimals}f}]"
+
+
+def accuracy(value: float, low: float, high: float) -> str:
+    """As ``rate``, with one decimal in the interval: "96.12 % [95.5, 96.7]"."""
+    return rate(value, low, high, decimals=1)
+
+
+def printed(figure: float) -> str:
+    """A figure of the paper: a fraction, or above 1 the percentage as it was printed."""
+    return f"{figure:.2f} %" if figure > 1 else percent(figure)
+
+
+def relative(found: RelativeResult | None) -> str:
+    """A multiple of another rate, as "0.17 [0.14, 0.20]"."""
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if found else ABSENT
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points, signed: "+1.23"."""
+    return f"{round(100 * value, 2) + 0.0:+.2f}"
+
+
+def difference(found: DifferenceResult | PairedResult) -> str:
+    """A difference with its interval, in points: "+2.87 [+1.05, +4.69]"."""
+    return f"{points(found.value)} [{points(found.low)}, {points(found.high)}]"
+
+
+def count(value: int) -> str:
+    """A whole number, thousands apart: "12,000"."""
+    return f"{value:,}"
+
+
+def words(value: object) -> str:
+    """Any value of a free-form entry: mappings as "pixel 0, instance 1", lists with commas, numbers short."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {words(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(words(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    return str(value)
+
+
+def metric(name: str) -> str:
+    """ "leakage:phi:2" in words; the name of a protocol stays as it is."""
+    if not name.startswith("leakage:"):
+        return f"accuracy on {name}"
+    _, judge, k = name.split(":")
+    return f"leakage to {judge}, K = {k}"
