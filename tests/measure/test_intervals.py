@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from facemae.measure import PeopleTally, bootstrap_weights, mean_over_seeds, paired_difference, wilson
+from facemae.measure import (
+    PeopleTally,
+    bootstrap_weights,
+    mean_over_seeds,
+    paired_difference,
+    paired_ratio,
+    wilson,
+)
 from facemae.measure.intervals import rate_from_replicates, wilson_bounds
 
 
@@ -125,3 +132,36 @@ def test_one_seed_says_so() -> None:
     assert found.seed_sd is None
     assert "one seed" in found.method
     assert found.smallest_resolvable == pytest.approx(0.0196, rel=0.05)
+
+
+def test_ratio_by_hand() -> None:
+    a, b = np.array([0.1, 0.2, 0.3, 0.2]), np.array([0.4, 0.4, 0.5, 0.0])
+    found = paired_ratio(0.2, 0.4, a, b, people=50)
+    # Ratios 0.25, 0.5 and 0.6, the one without a denominator left out.
+    assert found is not None
+    assert found.value == pytest.approx(0.5)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile([0.25, 0.5, 0.6], [0.025, 0.975])))
+    assert paired_ratio(0.2, 0.0, a, b, people=50) is None
+
+
+def test_ratio_of_nothing_found_has_an_upper_end() -> None:
+    found = paired_ratio(0.0, 0.4, np.zeros(3), np.array([0.3, 0.4, 0.5]), people=50)
+    assert found is not None
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(wilson(0, 50).high / 0.4)
+
+
+def test_ratio_covers_the_truth() -> None:
+    """Two attacks by the same 80 people with 5 photos each, hitting alike; truth 0.5."""
+    random, covered = np.random.default_rng(5), 0
+    for seed in range(200):
+        strength = random.beta(2, 2, size=(80, 1))
+        hits = [random.random((80, 5)) < share * strength for share in (0.4, 0.8)]
+        labels = np.repeat(np.arange(80), 5)
+        tally = PeopleTally.of(labels, np.stack([hit.ravel() for hit in hits], axis=1))
+        draws = tally.replicates(replicates=200, seed=seed)
+        a, b = (float(hit.mean()) for hit in hits)
+        found = paired_ratio(a, b, draws[:, 0], draws[:, 1], people=80)
+        assert found is not None
+        covered += found.low <= 0.5 <= found.high
+    assert 0.88 <= covered / 200 <= 0.99

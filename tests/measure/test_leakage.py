@@ -1,6 +1,7 @@
 """Equation 3 by hand, by double loops, and against the hypergeometric distribution."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from facemae.errors import DataError
-from facemae.measure import chance, leakage, max_statistic
+from facemae.measure import chance, first_half, leakage, max_statistic
+from facemae.measure.control import FEWEST, blocks
 
 
 def angle(*degrees: float) -> np.ndarray:
@@ -107,17 +109,136 @@ def test_leakage_and_curve_match_double_loops(own: bool) -> None:
     assert [point.rate.value for point in full] == pytest.approx([point.rate.value for point in found.at])
 
 
-def test_control_sits_at_chance_and_the_attack_above() -> None:
+def test_the_control_asks_for_somebody_else() -> None:
     probes, gallery, labels = people(40, 5, noise=1.0)
     found = leakage(probes, labels, gallery, labels, seed=1, replicates=100)
-    assert found.at[0].control.value == pytest.approx(found.at[0].chance, abs=0.003)
+    # The nearest picture is the right person's or one of 39 others': the control is an even share of what is left.
+    nearest = found.at[0]
+    assert nearest.rate.value > 0.7
+    assert nearest.control.value == pytest.approx((1 - nearest.rate.value) / 39, abs=0.001)
     for point in found.at:
-        assert point.control.value < point.chance + 0.003
-        assert point.control.low <= point.control.value <= point.control.high
+        assert point.control.low <= point.control.value <= point.control.high < point.chance
         assert point.rate.low > point.control.high
         assert point.distinguishable
     document = json.loads(json.dumps(found.to_dict()))
     assert set(document["at"][0]) >= {"k", "identities", "value", "low", "high", "hits", "trials", "chance", "control"}
+
+
+def random_attack(counts: np.ndarray, probes: np.ndarray, seed: int, *, own: bool) -> tuple[np.ndarray, ...]:
+    """Vectors that say nothing of who is who; person i has ``counts[i]`` pictures and ``probes[i]`` probes."""
+    random = np.random.default_rng(seed)
+    labels, asked = (np.repeat(np.arange(len(number)), number) for number in (counts, probes))
+    rows = [random.normal(size=(len(which), 16)) for which in (labels, asked)]
+    gallery, query = ((row / np.linalg.norm(row, axis=1, keepdims=True)).astype(np.float32) for row in rows)
+    return (gallery, labels, gallery, labels) if own else (query, asked, gallery, labels)
+
+
+UNEQUAL = (2 + 60 / np.arange(1, 41)).astype(int)
+"""From 62 pictures down to 3: blind guessing finds 6.7 % of as many probes, evenly spread people 2.5 %."""
+
+
+def test_unequal_people_raise_no_false_alarm() -> None:
+    """Random vectors, 60 audits of two attacks each: family-wise near 5 %, and the control at chance."""
+    alarms, gaps = 0, []
+    for seed in range(60):
+        found = [
+            leakage(
+                *random_attack(UNEQUAL, UNEQUAL, seed + 1000 * i, own=False), seed=seed, replicates=2, permutations=99
+            )
+            for i in range(2)
+        ]
+        observed = np.array([at.excess for one in found for at in one.at])
+        p_values = max_statistic(observed, np.concatenate([one.permuted for one in found], axis=1))
+        alarms += bool(p_values.min() <= 0.05)
+        gaps += [one.at[0].control.value - one.at[0].chance for one in found]
+    assert found[0].at[0].chance == pytest.approx((UNEQUAL**2).sum() / UNEQUAL.sum() ** 2)
+    assert alarms <= 6
+    # The spread of a mean of 120 audits; a control of evenly spread people would lie 4 points lower.
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps) / len(gaps) ** 0.5 < 0.01
+
+
+def test_few_probes_of_many_pictures_are_at_chance_too() -> None:
+    """Who is asked about often has few pictures: blind guessing finds less than among evenly spread people."""
+    found = [
+        leakage(*random_attack(UNEQUAL, UNEQUAL[::-1], seed, own=False), seed=seed, replicates=2, permutations=99)
+        for seed in range(20)
+    ]
+    gaps = [one.at[0].control.value - one.at[0].chance for one in found]
+    assert found[0].at[0].chance == pytest.approx((UNEQUAL * UNEQUAL[::-1]).sum() / UNEQUAL.sum() ** 2)
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps) / len(gaps) ** 0.5 < 0.01
+
+
+def test_own_photos_left_out_leave_the_control_at_chance() -> None:
+    found = [
+        leakage(
+            *(attack := random_attack(UNEQUAL, UNEQUAL, seed, own=True)),
+            exclude=np.arange(len(attack[1])),
+            seed=seed,
+            replicates=2,
+            permutations=99,
+        )
+        for seed in range(20)
+    ]
+    gaps = [one.at[0].control.value - one.at[0].chance for one in found]
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps) / len(gaps) ** 0.5 < 0.01
+
+
+def test_blocks_join_close_numbers_of_pictures() -> None:
+    # Five pictures: 6 people alone. Seven and eight: 3 + 2 people. Nine: 3 people, too few, so with those before.
+    images = np.repeat([9, 5, 8, 7], [3, 6, 2, 3])
+    assert FEWEST == 5
+    assert blocks(images).tolist() == [1] * 3 + [0] * 6 + [1] * 5
+    assert blocks(np.array([4, 4, 90])).tolist() == [0, 0, 0]
+
+
+def test_halves_part_the_people() -> None:
+    first = first_half(9, seed=3)
+    assert (first.sum(), len(first)) == (4, 9)
+    assert np.array_equal(first, first_half(9, seed=3))
+    assert not np.array_equal(first_half(40, seed=3), first_half(40, seed=4))
+    probes, gallery, labels = people(9, 4, noise=1.6)
+    mine = first[labels]
+    found = leakage(probes, labels, gallery, labels, first=mine, seed=3, replicates=40)
+    parts = [leakage(probes[m], labels[m], gallery, labels, seed=3, replicates=40) for m in (mine, ~mine)]
+    for i, point in enumerate(found.at):
+        assert [half.rate for half in point.halves] == [part.at[i].rate for part in parts]
+        assert [half.chance for half in point.halves] == [part.at[i].chance for part in parts]
+    assert np.array_equal(found.second, parts[1].replicates)
+    assert found.at == tuple(
+        replace(point, halves=halved.halves)
+        for point, halved in zip(
+            leakage(probes, labels, gallery, labels, seed=3, replicates=40).at, found.at, strict=True
+        )
+    )
+
+
+def test_a_half_without_a_trial_gives_no_halves() -> None:
+    probes, gallery, labels = people(4, 2, noise=1.0)
+    found = leakage(probes, labels, gallery, labels, first=np.zeros(8, bool), seed=0, replicates=20)
+    assert found.at[0].halves == ()
+    assert found.second.shape == (0, 4)
+
+
+def test_parts_ask_the_same_gallery() -> None:
+    probes, gallery, labels = people(9, 4, noise=1.6)
+    some, nobody = labels % 3 == 0, np.zeros(36, bool)
+    found = leakage(
+        probes, labels, gallery, labels, parts={"some": some, "nobody": nobody}, identities=(9,), seed=3, replicates=20
+    )
+    alone = leakage(probes[some], labels[some], gallery, labels, seed=3, replicates=20)
+    assert found.parts == {"some": alone}
+    assert (found.parts["some"].probes, found.parts["some"].curve) == (12, ())
+
+
+def test_people_without_a_trial_are_drawn_with_the_others() -> None:
+    """So that two attacks by the same people are resampled alike, whoever of them has something to find."""
+    probes, gallery, labels = people(9, 4, noise=1.6)
+    fewer = labels < 7
+    whole = leakage(probes, labels, gallery, labels, ks=(1,), seed=3, replicates=200)
+    some = leakage(probes, labels, gallery[fewer], labels[fewer], ks=(1,), seed=3, replicates=200)
+    assert some.unmated == 8
+    assert "7 people" in some.at[0].rate.method
+    assert np.corrcoef(whole.replicates[:, 0], some.replicates[:, 0])[0, 1] > 0.5
 
 
 def test_strangers_labels_are_rarely_distinguished() -> None:
@@ -135,8 +256,9 @@ def test_strangers_labels_are_rarely_distinguished() -> None:
 
 def test_max_statistic_by_hand() -> None:
     permuted = np.array([[0.0, 0.0], [0.2, 0.0], [0.0, 0.2], [0.2, 0.2]])
-    # Both columns: mean 0.1, deviation 0.1, maxima −1, 1, 1, 1.
-    assert max_statistic(np.array([0.2, 0.5]), permuted) == pytest.approx([4 / 5, 1 / 5])
+    # First column with its 0.2: mean 0.12, z of 0.2 is 0.82, of 0 is −1.22. Second with its 0.7: mean 0.22, deviation
+    # 0.256, z of 0.7 is 1.87, of 0.2 is −0.08, of 0 is −0.86. Maxima over the columns: −0.86, 0.82, −0.08, 0.82.
+    assert max_statistic(np.array([0.2, 0.7]), permuted) == pytest.approx([3 / 5, 1 / 5])
 
 
 def test_same_seed_same_numbers() -> None:
@@ -150,6 +272,8 @@ def test_same_seed_same_numbers() -> None:
 
 def test_mistakes_are_named() -> None:
     probes, gallery, labels = people(4, 2, noise=1.0)
+    with pytest.raises(DataError, match="nothing to measure: got no K"):
+        leakage(probes, labels, gallery, labels, ks=(), seed=0)
     with pytest.raises(DataError, match="no probe has an image"):
         leakage(probes, labels + 10, gallery, labels, seed=0)
     with pytest.raises(DataError, match="another person"):

@@ -91,6 +91,33 @@ def test_uneven_folds_match_plain_loops() -> None:
     assert ten_fold(a, b, same, replicates=2).accuracy.value == oracle(a, b, same, fold_of(57, 10), np.ones(57))
 
 
+def test_given_folds_are_kept_whatever_their_size_and_order() -> None:
+    a, b, same = golden(60, 8, 0.9)
+    fold = np.repeat([7, 2, 9], [10, 35, 15])
+    found = ten_fold(a, b, same, fold=fold, replicates=2)
+    assert len(found.fold_accuracies) == 3
+    assert found.accuracy.value == pytest.approx(oracle(a, b, same, fold, np.ones(60)), abs=1e-15)
+    order = np.random.default_rng(0).permutation(60)
+    mixed = ten_fold(a[order], b[order], same[order], fold=fold[order], replicates=2)
+    assert mixed.fold_accuracies == found.fold_accuracies
+    assert mixed.fold_thresholds == found.fold_thresholds
+    assert ten_fold(a, b, same, fold=fold_of(60, 10), replicates=5) == ten_fold(a, b, same, replicates=5)
+
+
+def test_people_are_drawn_within_the_folds_given() -> None:
+    a, b, same, first, second = simulated()
+    people = np.unique(np.concatenate([first, second]))
+    # The ten folds in two: people 0 … 35 in the first three of them, the others in the last seven.
+    fold = (fold_of(200, 10) >= 3).astype(int)
+    found = ten_fold(a, b, same, fold=fold, people_a=first, people_b=second, replicates=4, seed=4)
+    assert "within folds" in found.accuracy.method
+    [weights] = bootstrap_weights((people // 12 >= 3).astype(int), replicates=4, seed=4)
+    for replicate, drawn in zip(found.replicates, weights, strict=True):
+        of = dict(zip(people.tolist(), drawn.tolist(), strict=True))
+        weight = np.array([of[p] if p == q else of[p] * of[q] for p, q in zip(first, second, strict=True)])
+        assert replicate == pytest.approx(oracle(a, b, same, fold, weight), abs=1e-12)
+
+
 def test_bootstrap_draws_people_within_folds_and_refits() -> None:
     a, b, same, first, second = simulated()
     found = accuracy_replicates(a, b, same, people_a=first, people_b=second, replicates=8, seed=4)
@@ -150,6 +177,8 @@ def test_mistakes_are_named() -> None:
     a, b, same, first, second = simulated()
     with pytest.raises(DataError, match="too few pairs"):
         ten_fold(a[:9], b[:9], same[:9])
+    with pytest.raises(DataError, match="too few pairs to fold: got 200 pairs, 1 folds"):
+        ten_fold(a, b, same, fold=np.zeros(200, int))
     with pytest.raises(DataError, match="one kind"):
         ten_fold(a, b, np.ones_like(same))
     with pytest.raises(DataError, match="unit rows"):

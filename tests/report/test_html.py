@@ -97,8 +97,8 @@ def test_page_has_every_part(text: str) -> None:
         "It gives people away less: the same attack succeeds for 71.00 % of the photos of the unprotected set "
         "under the same judge (-59.50 [-62.50, -56.50] points).",
         "the very photo that a picture was made from finds its person for 31.00 % [27.90, 34.30] of the photos.",
-        "measured lower bound: the worst of 2 judges and of the attacks that were run, chosen on one half of the people "
-        "and measured on the other.",
+        "measured lower bound: the worst of 2 judges and of the attacks that were run, chosen on one half of the "
+        "people and measured on the other.",
         "12.00 % [9.90, 14.30], 0.17 [0.14, 0.20] of Org. to Org.",
         "96.12 % [95.5, 96.7]",
         "+2.87 [+1.05, +4.69]",

@@ -43,8 +43,9 @@ def test_numbers_read_as_written(words: str, expected: str) -> None:
         "96.12 % [95.5, 96.7] | 99.35 %",
         "90.34 % [89.7, 90.9] | 97.62 %",
         "90.14 % (seed 0), 90.34 % (seed 1), 90.54 % (seed 2) | 17,000/18,000 | (1) |",
-        "| Org. to released | exclude | 2 | 800 | 12.00 % [9.90, 14.30] | 480/4,000 | 0.17 [0.14, 0.20] | 0.26 % | 0.24 % |",
-        "| FaceMAE | Org. to released | include | 4 | 800 | 38.00 % [35.90, 40.30] | 1,520/4,000 | 0.47 [0.44, 0.51] |",
+        "| Org. to released | exclude | 2 | 800 | 12.00 % [9.90, 14.30] | 480/4,000 | 0.17 [0.14, 0.20] | 0.26 % |"
+        " 0.24 % |",
+        "| FaceMAE | Org. to released | include | 4 | 800 | 38.00 % [35.90, 40.30] | 1,520/4,000 | 0.4",
         "| originals | Org. to Org. | exclude | 2 | 800 | 72.00 % [69.90, 74.30] | 2,880/4,000 | – | 0.26 % |",
         "| FaceMAE | Org. to released, judge phi | exclude | 2 | 11.50 % [8.40, 14.80] | 230/2,000 | 0.26 % | 71.00 % |"
         " -59.50 [-62.50, -56.50] |",
@@ -52,7 +53,8 @@ def test_numbers_read_as_written(words: str, expected: str) -> None:
         "| FaceMAE | Org. to released | phi | 10 % | 6.12 % [4.01, 8.23] | 306/5,000 | 640 | 90 | 1.6 % |",
         "| FaceMAE | Org. to released | phi | 1 % | not measurable here | – | 640 | 90 | 1.6 % |",
         "**Leakage to judge phi, the loss network**",
-        "| phi | the loss network: the generator was trained against it | lfw | 98.76 % [98.4, 99.1] | 5,926/6,000 | (1) |",
+        "| phi | the loss network: the generator was trained against it | lfw | 98.76 % [98.4, 99.1] |"
+        " 5,926/6,000 | (1) |",
         "| judge-b | not the loss network | lfw | 95.43 % [95.0, 95.7] | 5,726/6,000 | (1) |",
         "| FaceMAE | MAE | accuracy on lfw | +2.87 [+1.05, +4.69] | 1.82 | (3) |",
         "than MAE | FaceMAE | MAE | accuracy on lfw | +2.87 [+1.05, +4.69] | reproduced |",

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from facemae.errors import DataError, FaceMAEError, RecipeError
-from facemae.faces.faceset import FaceSet
-from facemae.faces.record import key_of
+from facemae.faces.codec import encode_png
+from facemae.faces.faceset import FaceSet, write_people
+from facemae.faces.record import People, key_of
 from facemae.spec.manifest import read_manifest
-from facemae.spec.recipe import AuditSpec, MaskSpec
+from facemae.spec.recipe import AuditSpec, ImportSpec, MaskSpec
 from facemae.stages import audit as stage
 from facemae.stages.audit import REPLICATES, Inputs, audit, read_audit, replicates_of
+from facemae.stages.import_ import import_faces
 from facemae.stages.mask import mask, private_of
 from helpers import images_of, plain, smooth_photos, write_people_set, write_recogniser, write_set
 
@@ -148,8 +150,24 @@ def test_an_imitation_needs_its_linkage(place: Path, photos: np.ndarray, tmp_pat
     assert "\n" not in str(raised.value)
 
 
-def test_strangers_stay_silent_where_members_are_found(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
+def renamed(directory: Path) -> Path:
+    """The same set, its people called otherwise."""
+    people = FaceSet.open(directory).people
+    assert people is not None
+    write_people(directory, People(tuple(f"Stranger_{name}" for name in people.identities), people.files))
+    return directory
+
+
+def test_strangers_who_are_members_are_refused(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     strangers = write_people_set(tmp_path / "strangers", 50, 2, seed=77)
+    with pytest.raises(DataError, match="shares people with the originals: got 20, first 'Person_000'") as raised:
+        run(place, tmp_path / "out", *release(tmp_path, photos), nonmembers=strangers)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_strangers_stay_silent_where_members_are_found(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
+    strangers = renamed(write_people_set(tmp_path / "strangers", 50, 2, seed=77))
     found = run(place, tmp_path / "out", *release(tmp_path, photos), nonmembers=strangers)
     assert found[SAME_PHOTO]["open_set"] is None
     control = found[ATTACK]["open_set"]
@@ -226,6 +244,85 @@ def test_another_tools_release_comes_with_a_list_of_paths(place: Path, photos: n
     found = run(place, tmp_path / "out", released, linkage)
     assert rates(found[ATTACK]) == rates(found[OWN])
     assert "linkage" in read_manifest(tmp_path / "out").parents
+
+
+def test_the_folder_of_another_masked_set_never_becomes_a_result(place: Path, tmp_path: Path) -> None:
+    first, other = (mask(place / "original", tmp_path / f"m{seed}", MaskSpec(seed=seed), plain()) for seed in (3, 4))
+    for wrong in (private_of(other), private_of(other) / "map.csv"):
+        with pytest.raises(DataError, match=r"m4\.private is not the linkage of .*m3") as raised:
+            run(place, tmp_path / "out", first, wrong)
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_map_given_by_itself_leaves_no_trace(place: Path, tmp_path: Path) -> None:
+    masked = mask(place / "original", tmp_path / "masked", MaskSpec(seed=3), plain())
+    by_folder = run(place, tmp_path / "a", masked, private_of(masked))
+    assert run(place, tmp_path / "b", masked, private_of(masked) / "map.csv") == by_folder
+    manifests = [read_manifest(tmp_path / name) for name in "ab"]
+    assert manifests[0].parents == manifests[1].parents
+    assert "linkage" not in manifests[0].parents
+
+
+def test_a_photo_released_twice_is_left_out_twice(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
+    """Each photo stands in the release once upright and once more: neither copy may be found by the photo itself."""
+    people = FaceSet.open(place / "original").people
+    assert people is not None
+    twice = np.concatenate([photos, photos])
+    labels = np.concatenate([LABELS, LABELS])
+    names = [f"{copy}/{i:04d}.png" for copy in "ab" for i in range(60)]
+    released = write_set(tmp_path / "set", twice, labels, files=names)
+    linkage = tmp_path / "linkage.csv"
+    lines = [f"{people.files[i]},{copy}/{i:04d}.png" for copy in "ab" for i in range(60)]
+    linkage.write_text("\n".join(["original_path,released_path", *lines]) + "\n")
+    found = run(place, tmp_path / "out", released, linkage, spec=AuditSpec(k=(1,), replicates=100))
+    assert found[ATTACK]["at"][0]["value"] == found[OWN]["at"][0]["value"] < 1.0
+    # 120 pictures less the two of the probe's own photo; four of its person are left.
+    assert found[ATTACK]["at"][0]["chance"] == pytest.approx(4 / 118)
+
+
+def test_halves_are_the_same_people_in_every_attack(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    again, again_linkage = release(tmp_path / "again", photos, order=ORDER[::-1].copy())
+    found = run(place, tmp_path / "out", *release(tmp_path, photos), imitation=again, imitation_linkage=again_linkage)
+    for attack in found.values():
+        for at in attack["at"]:
+            first, second = at["halves"]
+            assert first["trials"] == second["trials"] == 30
+            assert first["hits"] + second["hits"] == at["hits"]
+            assert first["low"] <= first["value"] <= first["high"]
+            assert first["chance"] == pytest.approx(at["chance"])
+    # A copy of the originals is found by the same people, so the halves agree one by one.
+    for own, copied in zip(found[OWN]["at"], found[ATTACK]["at"], strict=True):
+        assert own["halves"] == copied["halves"]
+
+
+def test_each_source_of_the_originals_is_told_apart(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
+    """People 0 … 11 came in one folder, the others in a second one whose pictures are all alike within a person."""
+    for person in range(PEOPLE):
+        folder = tmp_path / ("sharp" if person < 12 else "soft") / f"P{person:02d}"
+        folder.mkdir(parents=True)
+        for photo in range(PHOTOS):
+            image = photos[person * PHOTOS + (photo if person < 12 else 0)].copy()
+            image[0, 0] = photo
+            (folder / f"{photo}.png").write_bytes(encode_png(image))
+    original = import_faces([str(tmp_path / "sharp"), str(tmp_path / "soft")], tmp_path / "set", ImportSpec(), plain())
+    inputs = Inputs(original=original, released=original, linkage=None, embedders={"net": place / "net"})
+    spec = AuditSpec(k=(1, 2), replicates=100, identities=(5, 20))
+    rows = audit(inputs, tmp_path / "out", spec, plain(), cache=tmp_path / "cache")["attacks"]
+    assert [row["subset"] for row in rows] == ["all", "sharp", "soft"]
+    whole, sharp, soft = rows
+    assert [row["at"][0]["trials"] for row in rows] == [60, 36, 24]
+    for i in range(2):
+        assert whole["at"][i]["hits"] == sharp["at"][i]["hits"] + soft["at"][i]["hits"]
+        # The gallery stays whole: all people, and the chance of drawing among all of their pictures.
+        assert {row["at"][i]["identities"] for row in rows} == {PEOPLE}
+        assert soft["at"][i]["chance"] == pytest.approx(whole["at"][i]["chance"])
+    assert soft["at"][0]["value"] == 1.0 > sharp["at"][0]["value"]
+    assert (sharp["curve"], soft["curve"]) == ([], [])
+    assert whole["curve"]
+    with np.load(tmp_path / "out" / REPLICATES) as stored:
+        assert len(stored) == 2 * len(rows)
 
 
 def test_without_linkage_the_line_says_what_is_needed(place: Path, photos: np.ndarray, tmp_path: Path) -> None:

@@ -104,11 +104,11 @@ def test_a_finished_set_is_no_source(tmp_path: Path) -> None:
 
 
 def test_a_source_that_may_not_be_read_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path) -> str:
+    def denied(path: Path, execution: Execution) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     photos = plant(tmp_path / "photos", GOOD)
-    monkeypatch.setattr(module, "hash_path", denied)
+    monkeypatch.setattr(module, "hash_with_progress", denied)
     with pytest.raises(DataError, match="photos cannot be read: got Permission denied"):
         run(photos, tmp_path / "out")
 
@@ -124,9 +124,9 @@ def test_a_photo_without_permission_counts_as_unreadable(tmp_path: Path) -> None
 
 def test_photos_are_counted_while_they_come_in(tmp_path: Path) -> None:
     photos = plant(tmp_path / "photos", GOOD)
-    import_faces([str(photos)], tmp_path / "out", ImportSpec(), pulling_plug(4))  # three photos, three advances
+    import_faces([str(photos)], tmp_path / "out", ImportSpec(), pulling_plug(7))  # three photos hashed, three read
     with pytest.raises(Interrupted):
-        import_faces([str(photos)], tmp_path / "cut", ImportSpec(), pulling_plug(3))
+        import_faces([str(photos)], tmp_path / "cut", ImportSpec(), pulling_plug(6))
 
 
 # ---- bad inputs, as a person meets them ----------------------------------------------------------------------------

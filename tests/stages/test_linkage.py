@@ -1,5 +1,7 @@
 """Linkage files: ours by keys, other tools' by paths, and every way in which they can be wrong."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,7 @@ def test_a_foreign_csv(tmp_path: Path, original: FaceSet, encoding: str) -> None
         ((FOREIGN, "Person_0/0.png,a.png"), "leaves out released photos: got 2 of 3; needed all of them"),
         ((FOREIGN,), "leaves out released photos: got 3 of 3"),
         ((FOREIGN, "Person_0/0.png,a.png", "Person_1/2.png,a.png"), "released photos twice: got 1, first 'a.png'"),
-        (("released_key,original_key", "00000007,00000000"), "got 1, first '00000007'"),
+        (("released_key,original_key", "00000000,00000000"), "does not say which set it belongs to: needed the whole"),
     ],
 )  # fmt: skip
 def test_wrong_lists(tmp_path: Path, original: FaceSet, lines: tuple[str, ...], said: str) -> None:
@@ -85,6 +87,54 @@ def test_wrong_lists(tmp_path: Path, original: FaceSet, lines: tuple[str, ...], 
         read_linkage(path, original, released(tmp_path))
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def masked(place: Path, original: FaceSet, seed: int) -> FaceSet:
+    spec = MaskSpec(method="blur", sigma=0.01, seed=seed)
+    return FaceSet.open(mask(original.directory, place / f"masked{seed}", spec, Execution()))
+
+
+def test_the_map_of_another_masked_set_is_refused(tmp_path: Path, original: FaceSet) -> None:
+    """Both hold five records: by its names alone the wrong map would do."""
+    ours, other = masked(tmp_path, original, 3), masked(tmp_path, original, 4)
+    for path in (private_of(other.directory), private_of(other.directory) / "map.csv"):
+        with pytest.raises(DataError) as caught:
+            read_linkage(path, original, ours)
+        assert str(caught.value) == (
+            f"{private_of(other.directory)} is not the linkage of {ours.directory}: "
+            f"got the map of masked set {other.digest[:12]}; needed that of {ours.digest[:12]}"
+        )
+
+
+def test_a_reconstruction_belongs_to_the_folder_of_its_masked_set(tmp_path: Path, original: FaceSet) -> None:
+    ours, other = masked(tmp_path, original, 3), masked(tmp_path, original, 4)
+    shutil.copytree(ours.directory, tmp_path / "made")
+    content = json.loads((tmp_path / "made" / "manifest.json").read_text())
+    content |= {"kind": "reconstructed", "digest": "1" * 64, "parents": {"masked": ours.digest, "model": "2" * 64}}
+    (tmp_path / "made" / "manifest.json").write_text(json.dumps(content))
+    made = FaceSet.open(tmp_path / "made")
+    linked = read_linkage(private_of(ours.directory), original, made)
+    assert np.array_equal(linked, read_linkage(private_of(ours.directory), original, ours))
+    with pytest.raises(DataError, match="is not the linkage of"):
+        read_linkage(private_of(other.directory), original, made)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"request": "x"}', "3"])
+def test_a_damaged_request_is_one_line(tmp_path: Path, original: FaceSet, content: str) -> None:
+    ours = masked(tmp_path, original, 3)
+    (private_of(ours.directory) / "request.json").write_text(content)
+    with pytest.raises(DataError, match=r"request\.json is damaged: restore the \.private folder") as caught:
+        read_linkage(private_of(ours.directory), original, ours)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_its_request_is_not_ours(tmp_path: Path, original: FaceSet) -> None:
+    ours = masked(tmp_path, original, 3)
+    (private_of(ours.directory) / "request.json").unlink()
+    with pytest.raises(DataError, match=r"is no \.private folder of `facemae mask`: got no request\.json"):
+        read_linkage(private_of(ours.directory), original, ours)
+    with pytest.raises(DataError, match="does not say which set it belongs to"):
+        read_linkage(private_of(ours.directory) / "map.csv", original, ours)
 
 
 def test_not_a_text(tmp_path: Path, original: FaceSet) -> None:

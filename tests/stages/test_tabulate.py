@@ -1,16 +1,19 @@
 """Finished directories, written by hand, to a table whose every number is worked out here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from facemae.spec.results import PairedResult
+from facemae.errors import RecipeError
+from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED, PairedResult, RateResult
 from facemae.spec.table import Table
 from facemae.stages.audit import REPLICATES as AUDIT_REPLICATES
 from facemae.stages.audit import RESULT as AUDIT
+from facemae.stages.audit import replicates_of
 from facemae.stages.tabulate import Made, tabulate, training_of
 from facemae.stages.verify import REPLICATES, RESULT
 from facemae.train.journal import Journal
@@ -57,17 +60,30 @@ def write_verification(directory: Path, value: float, swing: np.ndarray) -> Path
     return directory
 
 
-def write_audit(directory: Path, attacks: list[tuple[str, str, float]], *, curve: bool = False) -> Path:
-    """``attacks``: (name, same photo, leakage at K = 2; at K = 1 it is half of that)."""
+def write_audit(
+    directory: Path,
+    attacks: list[tuple[Any, ...]],
+    *,
+    curve: bool = False,
+    halves: dict[tuple[str, str], tuple[float, float]] | None = None,
+) -> Path:
+    """``attacks``: (name, same photo, leakage at K = 2; at K = 1 it is half of that), and any subset.
+
+    ``halves``: rates at K = 2 on either half of the people by (name, same photo); elsewhere both are the attack's own.
+    """
     directory.mkdir()
-    rows, draws = [], []
-    for name, same_photo, value in attacks:
+    rows: list[dict[str, Any]] = []
+    draws: dict[str, np.ndarray] = {}
+    for number, (name, same_photo, value, *subset) in enumerate(attacks):
+        sides = (halves or {}).get((name, same_photo), (value, value))
         at = [
-            {"k": k, "identities": 20, "value": v, "low": 0.0, "high": 1.0, "hits": round(v * 60), "trials": 60}
-            | {"method": "by hand", "chance": 0.05, "control": 0.04, "verdict": "by hand", "p_value": 0.001}
-            for k, v in ((1, value / 2), (2, value))
+            {"k": k, "identities": 20, "value": share * value, "low": 0.0, "high": 1.0, "chance": 0.05}
+            | {"hits": round(share * value * 60), "trials": 60, "method": "by hand", "verdict": "by hand"}
+            | {"control": 0.04, "control_low": 0.02, "control_high": 0.06, "p_value": 0.001}
+            | {"halves": [half(share * side) for side in sides]}
+            for k, share in ((1, 0.5), (2, 1.0))
         ]
-        point = {"value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1}
+        point = {"value": 0.5, "low": 0.4, "high": 0.6, "hits": 10, "trials": 20, "method": "draws", "chance": 0.1}
         points = [{"k": k, "identities": n} | point for k in (1, 2) for n in (5, 10)]
         open_set = {
             "nonmember_trials": 100,
@@ -80,13 +96,21 @@ def write_audit(directory: Path, attacks: list[tuple[str, str, float]], *, curve
             ],
         }
         rows.append(
-            {"attack": name, "embedder": "judge", "same_photo": same_photo, "at": at}
+            {"attack": name, "embedder": "judge", "same_photo": same_photo, "subset": (*subset, "all")[0], "at": at}
             | {"curve": points if curve else [], "open_set": open_set if same_photo == "exclude" else None}
         )
-        draws.append(np.stack([value / 2 + SWING, value + SWING], axis=1))
+        for place, middle in zip(replicates_of(number), (value, sides[1]), strict=True):
+            draws[place] = np.stack([middle / 2 + SWING, middle + SWING], axis=1)
     (directory / AUDIT).write_text(json.dumps({"attacks": rows}))
-    np.savez(directory / AUDIT_REPLICATES, *draws)
+    np.savez(directory / AUDIT_REPLICATES, **draws)  # type: ignore[arg-type]
     return directory
+
+
+def half(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value / 2, "high": (1 + value) / 2, "hits": round(value * 30), "trials": 30} | {
+        "method": "half by hand",
+        "chance": 0.06,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +235,88 @@ def test_rows_carry_their_attacks_curves_and_open_sets(made: Made) -> None:
     assert twin.open_set == ()
 
 
+def audited(made: Made, audit: Path, label: str = "Soft") -> Made:
+    """The same with another audit of one row."""
+    return replace(made, audits={**made.audits, label: audit})
+
+
+def test_findings_keep_their_evidence(made: Made) -> None:
+    (_, soft, _), *_ = tabulate(table(), made)
+    found = soft.leakage[-1]
+    assert (found.subset, found.control, found.control_low, found.control_high) == ("all", 0.04, 0.02, 0.06)
+    assert found.p_value == 0.001
+    point = found.curve[0]
+    assert (point.hits, point.trials, point.method) == (10, 20, "draws")
+
+
+def test_leakage_is_told_relative_to_the_originals_own(made: Made) -> None:
+    (original, soft, _), *_ = tabulate(table(), made)
+    assert all(found.relative is None for found in (*original.leakage, *soft.leakage[:2]))
+    found = soft.leakage[-1]
+    assert (found.attack, found.same_photo, found.k) == (RELEASED, "exclude", 2)
+    assert found.relative is not None
+    assert found.relative.value == pytest.approx(0.3 / 0.8)
+    # Two kinds of draws: 0.31 / 0.81 and 0.29 / 0.79; the outer 2.5 % of four draws interpolate within equal values.
+    assert (found.relative.low, found.relative.high) == pytest.approx((0.29 / 0.79, 0.31 / 0.81))
+
+
+def test_probes_of_one_source_are_relative_to_their_own(made: Made, tmp_path: Path) -> None:
+    attacks = [
+        (UNPROTECTED, "exclude", 0.8),
+        (UNPROTECTED, "exclude", 0.4, "soft"),
+        (RELEASED, "exclude", 0.3),
+        (RELEASED, "exclude", 0.2, "soft"),
+    ]
+    (_, soft, _), *_ = tabulate(table(), audited(made, write_audit(tmp_path / "a", attacks)))
+    shares = {x.subset: x.relative.value for x in soft.leakage if x.relative is not None and x.k == 2}
+    assert shares == pytest.approx({"all": 0.3 / 0.8, "soft": 0.2 / 0.4})
+    assert soft.worst is not None
+    assert soft.worst.value == 0.3
+
+
+def test_the_worst_is_chosen_on_one_half_and_told_on_the_other(made: Made, tmp_path: Path) -> None:
+    attacks = [
+        (UNPROTECTED, "exclude", 0.8),
+        (RELEASED, "exclude", 0.30),
+        (RELEASED, "include", 0.9),
+        (IMITATED, "exclude", 0.28),
+    ]
+    # On everybody and on the second half the plain attack is stronger; on the first half the imitation is.
+    halves = {
+        (UNPROTECTED, "exclude"): (0.9, 0.7),
+        (RELEASED, "exclude"): (0.25, 0.35),
+        (IMITATED, "exclude"): (0.36, 0.2),
+        (RELEASED, "include"): (0.8, 1.0),
+    }
+    (original, soft, twin), *_ = tabulate(table(), audited(made, write_audit(tmp_path / "a", attacks, halves=halves)))
+    worst = soft.worst
+    assert worst is not None
+    assert (worst.attack, worst.embedder, worst.same_photo, worst.k) == (IMITATED, "judge", "exclude", 2)
+    assert (worst.value, worst.low, worst.high) == (0.2, 0.1, 0.6)
+    assert (worst.hits, worst.trials, worst.method, worst.chance) == (6, 30, "half by hand", 0.06)
+    assert worst.unprotected is not None
+    assert (worst.unprotected.value, worst.unprotected.hits) == (0.7, 21)
+    # Both swing alike, so nothing is left but Wilson's bound for 0 of the ten people of that half.
+    assert worst.difference is not None
+    z2 = 1.959964**2
+    assert worst.difference.value == pytest.approx(-0.5)
+    assert worst.difference.high == pytest.approx(-0.5 + z2 / (10 + z2), rel=1e-5)
+    assert soft.worst_same_photo is not None
+    assert (soft.worst_same_photo.value, soft.worst_same_photo.same_photo) == (1.0, "include")
+    assert original.worst is not None
+    assert (original.worst.attack, original.worst.value, original.worst.difference) == (UNPROTECTED, 0.8, None)
+    assert original.worst_same_photo is None
+    assert twin.worst is None
+
+
+def test_a_claim_about_an_attack_that_nobody_ran_is_one_line(made: Made, tmp_path: Path) -> None:
+    attacks = [(UNPROTECTED, "exclude", 0.8), (RELEASED, "include", 0.9)]
+    with pytest.raises(RecipeError, match=r"audit\.same_photo = include\); needed exclude or both") as raised:
+        tabulate(table(), audited(made, write_audit(tmp_path / "a", attacks)))
+    assert "\n" not in str(raised.value)
+    assert "originals leak more" in str(raised.value)
+
+
 def test_sharpness_and_judges_stand_beside(made: Made) -> None:
     (original, soft, twin), judges, *_ = tabulate(table(), made)
     assert original.sharpness is not None
@@ -218,7 +324,8 @@ def test_sharpness_and_judges_stand_beside(made: Made) -> None:
     assert original.sharpness == twin.sharpness
     assert original.sharpness > 1.0
     [judge] = judges
-    assert (judge.name, judge.loss_network, judge.accuracy) == ("judge", True, {"LFW": 0.97})
+    assert (judge.name, judge.loss_network) == ("judge", True)
+    assert judge.accuracy == {"LFW": RateResult(value=0.97, low=0.0, high=1.0, hits=97, trials=100, method="by hand")}
 
 
 def test_a_row_may_come_in_one_seed(made: Made) -> None:

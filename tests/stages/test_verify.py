@@ -100,6 +100,33 @@ def test_the_order_of_the_list_does_not_matter_where_it_names_folds(place: Path,
     assert shuffled["accuracy"] == by_fold["accuracy"]
 
 
+def test_folds_of_unequal_size_are_those_of_the_list(place: Path, tmp_path: Path) -> None:
+    """Fold 0 has 32 pairs, the others 16, 16 and 16: contiguous runs would be of 20."""
+    people = FaceSet.open(place / "set").people
+    assert people is not None
+    rows = [(a, b, same, max(fold, 1)) for a, b, same, fold in listed()]
+    pairs = write_list(tmp_path / "pairs.csv", rows, people.files)
+    result = verify(place / "net", place / "set", pairs, tmp_path / "out", SPEC, plain(), cache=tmp_path)
+    left, right, same, fold = (np.array(column) for column in zip(*rows, strict=True))
+    vectors = np.asarray(vectors_of(place / "net", place / "set", EmbedSpec(), plain(), tmp_path))
+    unit = flip_sum(vectors[:, 0], vectors[:, 1])
+    distance = np.square(unit[left] - unit[right]).sum(axis=1)
+    grid = np.arange(0, 4, 0.01)
+    expected = []
+    for number in (1, 2, 3, 4):
+        train = fold != number
+        best = grid[int(np.argmax([((distance[train] < t) == same[train]).mean() for t in grid]))]
+        expected.append(float(((distance[~train] < best) == same[~train]).mean()))
+    assert result["folds"] == pytest.approx(expected)
+    assert "within folds" in result["accuracy"]["method"]
+    assert read_manifest(tmp_path / "out").spec["folds"] == "as listed"
+
+
+def test_equal_folds_keep_the_digest_they_had(place: Path, tmp_path: Path) -> None:
+    verify(place / "net", place / "set", place / "pairs.csv", tmp_path / "out", SPEC, plain(), cache=tmp_path)
+    assert "folds" not in read_manifest(tmp_path / "out").spec
+
+
 def test_photos_that_are_not_there_are_one_line(place: Path, tmp_path: Path) -> None:
     people = FaceSet.open(place / "set").people
     assert people is not None

@@ -28,7 +28,7 @@ def print_results(results: Results) -> None:
         table.add_column(f"found by {judge}, K={SHOWN_K}", justify="right")
     attacked = any(row.worst for row in results.rows)
     if attacked:
-        table.add_column("worst attack and judge", justify="right")
+        table.add_column(f"worst, K={SHOWN_K}, chosen on other people", justify="right")
     for row in results.rows:
         cells = [_rate(row.accuracy[protocol]) for protocol in protocols]
         cells += [_leak(row, judge) for judge in judges]

@@ -122,7 +122,7 @@ def worst_grid(results: Results) -> Grid:
             percent(found.chance),
             percent(found.unprotected.value) if found.unprotected else ABSENT,
             difference(found.difference) if found.difference else ABSENT,
-            _note(notes, found.method) + (_note(notes, found.difference.method) if found.difference else ""),
+            " ".join(_note(notes, part.method) for part in (found, found.difference) if part),
         )
         for row in results.rows
         for found in (row.worst, row.worst_same_photo)
