@@ -157,7 +157,8 @@ def tar_line(point: dict[str, Any]) -> str:
 
 def attack_lines(attack: dict[str, Any]) -> list[str]:
     """One line for each K of an attack."""
-    head = f"{attack['attack']} | {attack['embedder']} | same photo {attack['same_photo']}d"
+    source = "" if attack["subset"] == "all" else f" | from {attack['subset']}"
+    head = f"{attack['attack']} | {attack['embedder']} | same photo {attack['same_photo']}d{source}"
     return [
         f"{head} | K={at['k']}: {at['value']:.2%} [{at['low']:.2%}, {at['high']:.2%}]"
         f" {at['hits']}/{at['trials']}, chance {at['chance']:.2%}, {at['verdict']}"
