@@ -231,7 +231,6 @@ class Plan:
                 for protocol in table.protocols
             },
             sets={row.train: self.path(row.train) for row in table.rows},
-            models={n: self.path(n) for n, call in table.stages.items() if call.verb == "pretrain"},
             protocol_files={p.name: (self.path(p.faces), self.path(p.pairs)) for p in table.protocols},
         )
 

@@ -145,7 +145,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         },
         judged={("judge", "LFW"): write_verification(place / "v-judge", 0.97, SWING)},
         sets=sets,
-        models={},
         protocol_files={"LFW": (exam, pairs)},
     )
 

@@ -40,7 +40,6 @@ class Made:
     audits: Mapping[str, Path]
     judged: Mapping[tuple[str, str], Path]
     sets: Mapping[str, Path]
-    models: Mapping[str, Path]
     protocol_files: Mapping[str, tuple[Path, Path]]
 
 
