@@ -28,8 +28,8 @@ check: $(STAMPS)/test  ## style, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMPS)/core  ## images per second against this machine's own matrix-multiply rate
-	$(BIN)/facemae bench runs/bench
+bench: $(STAMPS)/bench  ## speed and memory beside this machine's matrix product and public tools: results/bench-*
+	$(BIN)/facemae bench results
 
 $(STAMPS)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ $(STAMPS)/core: pyproject.toml constraints.txt
 
 $(STAMPS)/test: $(STAMPS)/core
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test,check]"
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/core
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	@touch $@
 
 clean:  ## everything that was built, but not runs/

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -304,12 +305,56 @@ def test_torchrun_is_for_training(
     words = ["mask", tmp_path / "set", tmp_path / "out"]
     monkeypatch.setenv("RANK", "0")
     said = demand_one_line(facemae(capsys, *words))
-    assert said.startswith("facemae: mask under torchrun: got 2 processes; needed one (pretrain and recognize take")
+    assert said.startswith(
+        "facemae: mask under torchrun: got 2 processes; needed one (pretrain, recognize, reconstruct,"
+    )
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("facemae.cli.entry.GRACE", 0.0)
     assert facemae(capsys, *words) == (2, "", "")
     assert not (tmp_path / "out").exists()
     # Training gets past that door: what stops it is the missing set.
     assert "not a finished facemae directory" in facemae(capsys, "recognize", tmp_path, tmp_path / "out").err
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_what_all_processes_meet_is_said_by_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("facemae.cli.entry.time.sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    lost = RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    for rank, error, said in (
+        ("0", DataError("no photos"), "facemae: no photos"),
+        ("1", DataError("no photos"), "facemae: no photos"),
+        ("0", lost, "facemae: another process of this run has ended; its own message says why"),
+    ):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setattr("facemae.stages.export.export_faces", raising(error))
+        monkeypatch.setattr("facemae.cli.common.ON_MANY", ("export", "embed"))
+        ended = facemae(capsys, "export", tmp_path, tmp_path / "out")
+        assert (ended.code, ended.err) == (2, said + "\n")
+    # Whoever is not the first, or has only lost another one, leaves time to be ended in silence.
+    assert waited == [2.0, 2.0]
+    monkeypatch.setattr("facemae.stages.export.export_faces", raising(RuntimeError("a mistake of ours")))
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        facemae(capsys, "export", tmp_path, tmp_path / "out")
+
+
+def test_several_processes_need_a_place_to_meet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    words = ["verify", tmp_path, tmp_path, "--pairs", tmp_path]
+    needed = "needed a directory that all processes see"
+    assert demand_one_line(facemae(capsys, *words)) == f"facemae: OUT: got nothing; {needed}\n"
 
 
 def test_only_the_first_process_prints(

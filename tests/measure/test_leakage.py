@@ -1,6 +1,9 @@
 """Equation 3 by hand, by double loops, and against the hypergeometric distribution."""
 
+import itertools
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from facemae.errors import DataError
-from facemae.measure import chance, first_half, leakage, max_statistic
+from facemae.measure import Leakage, chance, first_half, leakage, max_statistic
 from facemae.measure.control import FEWEST, blocks
 
 
@@ -282,3 +285,23 @@ def test_mistakes_are_named() -> None:
         leakage(probes, labels, gallery, labels, identities=(2, 5), seed=0)
     with pytest.raises(DataError, match="at least 20"):
         leakage(probes, labels, gallery, labels, identities=(2,), draws=19, seed=0)
+
+
+def test_a_divided_search_is_the_same_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of any size, and of none, joined row by row: every number stays, the mean chances of the curve too."""
+    probes, gallery, labels = people(30, 4, 1.5)
+    more = {"ks": (1, 3), "identities": (4, 20), "exclude": np.arange(120), "seed": 3, "replicates": 30}
+    whole = leakage(probes, labels, gallery, labels, **more)  # type: ignore[arg-type]
+    monkeypatch.setattr(sys.modules[Leakage.__module__], "_ROWS", 8)
+    in_blocks = leakage(probes, labels, gallery, labels, **more)  # type: ignore[arg-type]
+
+    def divide(work: Callable[[slice], tuple[np.ndarray, ...]], rows: int) -> tuple[np.ndarray, ...]:
+        edges = [0, 0, rows // 7, rows // 2, rows, rows]
+        pieces = [work(slice(a, b)) for a, b in itertools.pairwise(edges)]
+        return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
+
+    monkeypatch.setattr(sys.modules[Leakage.__module__], "_WINDOW", 48)
+    divided = leakage(probes, labels, gallery, labels, **more, divide=divide)  # type: ignore[arg-type]
+    assert divided.to_dict() == in_blocks.to_dict()
+    assert np.array_equal(divided.replicates, whole.replicates)
+    assert [point.rate for point in divided.curve] == [point.rate for point in whole.curve]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,8 @@ from facemae.errors import StageError
 from facemae.spec import manifest as module
 from facemae.spec.manifest import (
     FILE,
+    NEWER,
+    Grown,
     Manifest,
     canonical,
     digest_of,
@@ -53,6 +55,28 @@ def turned(value: Any) -> Any:
 
 def test_canonical_is_sorted_json_without_spaces() -> None:
     assert canonical({"b": (1, 0.75), "a": {"é": None, "c": True}}) == b'{"a":{"c":true,"\\u00e9":null},"b":[1,0.75]}'
+
+
+class _Inner(Grown):
+    depth: Annotated[int, NEWER] = 3
+
+
+class _Outer(Grown):
+    ratio: float = 0.75
+    late: Annotated[_Inner, NEWER] = _Inner()
+    early: _Inner = _Inner()
+
+
+def test_a_newer_field_is_written_only_where_it_is_not_its_default() -> None:
+    assert _Outer().model_dump() == {"ratio": 0.75, "early": {}}
+    assert _Outer(late=_Inner(depth=3)).model_dump() == {"ratio": 0.75, "early": {}}
+    assert _Outer(late=_Inner(depth=4)).model_dump(mode="json")["late"] == {"depth": 4}
+    assert _Outer(early=_Inner(depth=5)).model_dump_json() == '{"ratio":0.75,"early":{"depth":5}}'
+    assert _Outer(late=_Inner(depth=4)).model_dump(exclude={"late"}) == {"ratio": 0.75, "early": {}}
+    for made in (_Outer(), _Outer(late=_Inner(depth=4))):
+        assert _Outer.model_validate(made.model_dump()) == made
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical(_Outer(ratio=float("nan")).model_dump(mode="json"))
 
 
 @given(PLAIN)

@@ -8,9 +8,11 @@ import pytest
 import facemae
 from facemae.errors import RecipeError
 from facemae.spec import recipe as recipe_module
+from facemae.spec.manifest import digest_of
 from facemae.spec.recipe import (
     SECTIONS,
     AuditSpec,
+    Classifier,
     Loss,
     MaskSpec,
     PretrainSpec,
@@ -54,6 +56,21 @@ def test_defaults_are_the_papers_setting() -> None:
     assert (pretrain.base_lr, pretrain.weight_decay, pretrain.betas) == (1.5e-4, 0.05, (0.9, 0.95))
     assert (recipe.recognize.margin.margin, recipe.recognize.margin.scale) == (0.5, 64.0)
     assert recipe.audit.k == (1, 2, 3, 4)
+
+
+def test_a_classifier_that_is_not_sharded_is_no_part_of_a_request() -> None:
+    asked = RecognizeSpec()
+    # The digest of these settings before there was a choice; results of that time are found again by it.
+    before = "c8765f5ad3636c6f999e59a8253deca939510d729b9e27a1cc79360f9caf3d0c"
+    assert digest_of("r", asked.model_dump(), {}) == before
+    for classifier in (Classifier(sharded=True), Classifier(sharded=True, rate=0.1)):
+        assert digest_of("r", asked.model_copy(update={"classifier": classifier}).model_dump(), {}) != before
+
+
+def test_only_a_sharded_classifier_is_sampled() -> None:
+    assert section_spec("recognize", RecognizeSpec, None, ["classifier.sharded=true", "classifier.rate=0.1"])
+    said = refused(RecognizeSpec, {"classifier": {"rate": 0.1}})
+    assert "rate below 1 needs sharded=true" in said
 
 
 def test_every_verb_has_its_section() -> None:

@@ -10,7 +10,7 @@ from facemae.errors import DataError
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import load_embedder
 from facemae.spec.manifest import read_manifest
-from facemae.spec.recipe import EmbedSpec, Margin, MaskSpec, RecognizeSpec
+from facemae.spec.recipe import Classifier, EmbedSpec, Margin, MaskSpec, RecognizeSpec
 from facemae.stages.embed import vectors_of
 from facemae.stages.mask import mask
 from facemae.stages.recognize import recognize
@@ -78,6 +78,19 @@ def test_an_interrupted_stage_goes_on_to_the_same_bytes(faces: Path, tmp_path: P
     with pytest.raises(Interrupted):
         recognize(faces, tmp_path / "cut", spec(12), pulling_plug(8, checkpoint_seconds=0))
     assert contents(recognize(faces, tmp_path / "cut", spec(12), plain(checkpoint_seconds=0))) == whole
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.5])
+def test_a_sharded_classifier_learns_goes_on_and_leaves_nothing(rate: float, faces: Path, tmp_path: Path) -> None:
+    asked = spec(16, classifier=Classifier(sharded=True, rate=rate))
+    whole = recognize(faces, tmp_path / "whole", asked, plain(checkpoint_seconds=1e9))
+    rows = read_journal(whole / "journal.jsonl")
+    assert rows[-1]["loss"] < 0.1  # about 4 at the start
+    assert set(contents(whole)) == {"manifest.json", "journal.jsonl", "backbone.safetensors", "recogniser.json"}
+    assert read_manifest(whole).spec["classifier"] == {"sharded": True, "rate": rate}
+    with pytest.raises(Interrupted):
+        recognize(faces, tmp_path / "cut", asked, pulling_plug(13, checkpoint_seconds=0))
+    assert contents(recognize(faces, tmp_path / "cut", asked, plain(checkpoint_seconds=0))) == contents(whole)
 
 
 def test_a_masked_set_is_seen_as_cells_on_grey(faces: Path, tmp_path: Path) -> None:

@@ -5,11 +5,23 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from facemae.train.checkpoint import FILE, all_finite, drop_checkpoint, load_checkpoint, save_checkpoint, write_bytes
+from facemae.errors import Damaged
+from facemae.train import checkpoint
+from facemae.train.checkpoint import (
+    FILE,
+    all_finite,
+    drop_checkpoint,
+    load_checkpoint,
+    load_rows,
+    save_checkpoint,
+    write_bytes,
+)
+from facemae.train.world import World, share_of
 
 
 def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -64,6 +76,100 @@ def test_bytes_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_bytes(tmp_path / "file", b"whole")
     assert (tmp_path / "file").read_bytes() == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+COUNT = 11
+ROWS = torch.randn(COUNT, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that come one after another in this process."""
+    monkeypatch.setattr(checkpoint, "wait_for_all", lambda world: None)
+
+
+def save_split(directory: Path, step: int, ranks: int, rows: Tensor = ROWS) -> None:
+    for rank in reversed(range(ranks)):  # the main rank last, as if it had waited for the others
+        share = share_of(COUNT, rank, ranks)
+        state = {"step": step, "weights": torch.full((2,), float(step))}
+        world = World(rank, ranks, torch.device("cpu"))
+        save_checkpoint(directory, state, world=world, rows={"weight": rows[share.start : share.stop]})
+
+
+def load_split(directory: Path, ranks: int) -> Tensor:
+    state = load_checkpoint(directory)
+    assert state is not None
+    shares = [share_of(COUNT, rank, ranks) for rank in range(ranks)]
+    parts = [load_rows(directory, state, "weight", count=COUNT, wanted=share) for share in shares]
+    assert [len(part) for part in parts] == [len(share) for share in shares]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+@pytest.mark.usefixtures("_no_waiting")
+class TestSplitRows:
+    @pytest.mark.parametrize("before", [1, 2, 4])
+    @pytest.mark.parametrize("after", [1, 2, 3, 4, 11])
+    def test_another_number_of_ranks_finds_the_same_rows(self, before: int, after: int, tmp_path: Path) -> None:
+        save_split(tmp_path, 3, before)
+        assert torch.equal(load_split(tmp_path, after), ROWS)
+
+    def test_only_the_last_checkpoint_stays(self, tmp_path: Path) -> None:
+        save_split(tmp_path, 1, 4)
+        save_split(tmp_path, 2, 2, 2 * ROWS)
+        assert torch.equal(load_split(tmp_path, 3), 2 * ROWS)
+        names = [path.name for path in tmp_path.iterdir()]
+        assert set(names) == {FILE, "checkpoint.2.weight.0.npy", "checkpoint.2.weight.1.npy"}
+        (tmp_path / ".checkpoint.3.weight.0.npy.partial").write_bytes(b"half")
+        (tmp_path / "journal.jsonl").write_bytes(b"")
+        drop_checkpoint(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
+
+    @pytest.mark.parametrize("files", range(5))
+    def test_an_interrupted_save_leaves_the_earlier_one_whole(
+        self, files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The plug is pulled as the save of four ranks gives its (files + 1)-th file its name."""
+        save_split(tmp_path, 1, 2)
+        calls = iter(range(100))
+
+        def pulled(self: Path, target: Path) -> Path:
+            if next(calls) == files:
+                raise KeyboardInterrupt
+            return replace(self, target)
+
+        replace = Path.replace
+        monkeypatch.setattr(Path, "replace", pulled)
+        with pytest.raises(KeyboardInterrupt):
+            save_split(tmp_path, 2, 4, 2 * ROWS)
+        monkeypatch.undo()
+        state = load_checkpoint(tmp_path)
+        assert state is not None
+        assert state["step"] == 1
+        assert torch.equal(load_split(tmp_path, 3), ROWS)
+
+    def test_a_full_disk_is_told_as_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as raised:
+            save_split(tmp_path, 1, 2)
+        assert raised.value.errno == errno.ENOSPC
+        assert load_checkpoint(tmp_path) is None
+
+    def test_rows_are_read_without_pickle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        save_split(tmp_path, 1, 1)
+        np.save(tmp_path / "checkpoint.1.weight.0.npy", np.array([_Evil()] * COUNT, object))
+        with pytest.raises(ValueError, match="Python objects in dtype"):
+            load_split(tmp_path, 1)
+        assert not (tmp_path / "executed").exists()
+
+    def test_rows_of_another_run_are_refused(self, tmp_path: Path) -> None:
+        save_split(tmp_path, 1, 2)
+        np.save(tmp_path / "checkpoint.1.weight.1.npy", np.zeros((4, 3), np.float32))
+        with pytest.raises(Damaged, match="is not of this run: got 4 rows; needed 5"):
+            load_split(tmp_path, 1)
 
 
 class _Evil:

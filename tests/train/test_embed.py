@@ -12,9 +12,10 @@ from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import load_embedder
 from facemae.spec.execution import Execution
 from facemae.train.embed import CHUNK, embed_faces
+from facemae.train.world import World
 from helpers import Interrupted, plain, pulling_plug, write_people_set, write_recogniser
 
-CPU = torch.device("cpu")
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(network: Path, faces: FaceSet, out: Path, execution: Execution) -> np.ndarray:
-    return embed_faces(load_embedder(network), faces, out, precision="fp32", device=CPU, execution=execution)
+    return embed_faces(load_embedder(network), faces, out, precision="fp32", world=ALONE, execution=execution)
 
 
 @pytest.fixture(scope="module")

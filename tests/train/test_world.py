@@ -1,176 +1,149 @@
-"""Two processes against one: gathering, the loss and its gradient, and training from end to end."""
+"""Two and four processes against one: gathering, the loss and its gradient, and training from end to end."""
 
 import json
-import os
-import socket
-import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 from facemae.errors import RecipeError
-from facemae.nn import mae
-from facemae.nn.irm import match
-from facemae.spec.recipe import Loss, PretrainSpec, RecognizeSpec
 from facemae.stages.pretrain import pretrain
-from facemae.stages.recognize import recognize
-from facemae.train import pretrain as loop
 from facemae.train.journal import read_journal
-from facemae.train.world import World, gather_rows, join, mean_over_ranks, parallel, wait_for_all
-from helpers import TINY, contents, plain, write_people_set, write_recogniser
-
-RANKS, STEPS = 2, 12
-PATIENCE = 120
-"""Seconds after which two processes that wait for one another are given up."""
-
-PRETRAIN = PretrainSpec(
-    size="tiny",
-    image_size=32,
-    patch_size=8,
-    image_steps=8 * STEPS,
-    batch=8,
-    loss=Loss(pixel=0.5, instance=1, relation=1),
-    base_lr=0.05,
-    precision="fp32",
+from facemae.train.world import (
+    World,
+    all_agree,
+    gather_labels,
+    gather_rows,
+    join,
+    max_over_ranks,
+    mean_over_ranks,
+    parallel,
+    share_of,
+    sum_over_ranks,
+    wait_for_all,
 )
-RECOGNIZE = RecognizeSpec(
-    backbone="iresnet18", width=16, input_size=32, embedding=8, batch=8, iterations=4, precision="fp32"
-)
+from helpers import contents, plain
+from train.ranks import PRETRAIN, STEPS, irm_batch, learned, take_over, tiny_sizes
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
-def tiny_sizes(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(mae.SIZES, "tiny", TINY)
-    patch.setattr(loop, "REPORT", 1)
+@pytest.fixture(params=[2, 4])
+def folder(request: pytest.FixtureRequest, folders: dict[int, Path]) -> Path:
+    return folders[request.param]
 
 
-def learned(rows: Tensor, world: World) -> tuple[dict[str, float], Tensor]:
-    """IRM between ``rows`` and a linear map of them: its terms, and the gradient of the map's weights."""
-    torch.manual_seed(1)
-    layer = nn.Linear(6, 6, bias=False).to(rows.dtype)
-    network = parallel(layer, world)  # kept: gradients are averaged only while it lives
-    fake = network(rows)
-    terms = match(rows, fake, columns=(gather_rows(rows, world), gather_rows(fake, world)))
-    (terms.instance + 2 * terms.relation).backward()
-    instance, relation = mean_over_ranks([terms.instance.item(), terms.relation.item()], world)
-    assert layer.weight.grad is not None
-    return {"instance": instance, "relation": relation}, layer.weight.grad
+@pytest.fixture
+def found(folder: Path) -> list[dict[str, Any]]:
+    """What each rank found, in rank order."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("rank*.json"))]
 
 
-def batch(dtype: torch.dtype) -> Tensor:
-    return torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
-
-
-def one_rank(rank: int, port: int, folder: str) -> None:
-    """What each of the processes does; its findings are left in ``folder``."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": str(RANKS), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    world = join("cpu")
-    found: dict[str, Any] = {"rank": world.rank, "size": world.size, "main": world.main}
-    mine = torch.arange(6.0).reshape(2, 3).add(10 * rank).requires_grad_()
-    gathered = gather_rows(mine, world)
-    # A loss of each rank's own: the backward pass has to bring home what the other rank felt for our rows.
-    (gathered * (rank + 1)).sum().backward()
-    assert mine.grad is not None
-    found |= {"gathered": gathered.tolist(), "gradient": mine.grad.tolist()}
-    found["mean"] = mean_over_ranks([1.0 + rank, 5.0], world)
-    for dtype in (torch.float64, torch.float32):
-        terms, gradient = learned(batch(dtype).chunk(RANKS)[rank], world)
-        found[str(dtype)] = {"terms": terms, "gradient": gradient.tolist()}
+@pytest.fixture(scope="module")
+def alone(folders: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of the same settings."""
+    place = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         tiny_sizes(patch)
-        place = Path(folder)
-        # The ranks' clocks disagree: only the main one writes checkpoints, and nobody may wait because of it.
-        execution = plain(checkpoint_seconds=0.0 if world.main else 1e9)
-        pretrain(place / "set", place / "model", PRETRAIN, execution, phi=place / "phi")
-        recognize(place / "set", place / "recogniser", RECOGNIZE, execution)
-    wait_for_all(world)
-    (place / f"rank{rank}.json").write_text(json.dumps(found))
+        pretrain(folders[2] / "set", place / "model", PRETRAIN, plain(), phi=folders[2] / "phi")
+    return place
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left behind."""
-    folder = tmp_path_factory.mktemp("world")
-    write_people_set(folder / "set", 6, 4)
-    write_recogniser(folder / "phi")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ranks = torch.multiprocessing.start_processes(
-        one_rank, (port, str(folder)), RANKS, join=False, daemon=True, start_method="spawn"
-    )
-    given_up = time.monotonic() + PATIENCE
-    while not ranks.join(1.0):  # true once all have ended; raises what one of them raised
-        if time.monotonic() > given_up:
-            for process in ranks.processes:
-                process.kill()
-            pytest.fail("the two processes wait for one another")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def found(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(RANKS)]
+def losses_agree(one: Path, other: Path) -> None:
+    first, second = (read_journal(place / "journal.jsonl") for place in (one, other))
+    assert len(first) == len(second) == STEPS
+    assert first[-1]["loss"] < first[0]["loss"]
+    for a, b in zip(first, second, strict=True):
+        assert b == pytest.approx(a, abs=1e-5, rel=1e-5)
 
 
 @pytest.mark.slow
-class TestTwoProcesses:
+@pytest.mark.timeout(1500)  # the processes start within the first test
+class TestSeveralProcesses:
     def test_who_is_who(self, found: list[dict[str, Any]]) -> None:
-        assert [(f["rank"], f["size"], f["main"]) for f in found] == [(0, 2, True), (1, 2, False)]
+        assert [f["who"] for f in found] == [[rank, len(found), rank == 0] for rank in range(len(found))]
 
     def test_gathering_is_concatenation_in_rank_order(self, found: list[dict[str, Any]]) -> None:
-        whole = [[0, 1, 2], [3, 4, 5], [10, 11, 12], [13, 14, 15]]
+        whole = [[10 * r + x for x in row] for r in range(len(found)) for row in ([0, 1, 2], [3, 4, 5])]
         assert all(f["gathered"] == whole for f in found)
+        assert all(f["labels"] == [x for rank in range(len(found)) for x in (rank, -1)] for f in found)
+        assert all(f["all"] == [f"rank {rank}" for rank in range(len(found))] for f in found)
 
     def test_gradients_of_all_ranks_come_home(self, found: list[dict[str, Any]]) -> None:
-        # Rank 0's loss has derivative 1 at every gathered row and rank 1's has 2.
-        assert all(f["gradient"] == [[3, 3, 3], [3, 3, 3]] for f in found)
+        # The loss of rank r has derivative r + 1 at every gathered row.
+        total = sum(range(1, len(found) + 1))
+        assert all(f["gradient"] == [[total] * 3] * 2 for f in found)
 
-    def test_means(self, found: list[dict[str, Any]]) -> None:
-        assert all(f["mean"] == [1.5, 5.0] for f in found)
+    def test_means_and_decisions(self, found: list[dict[str, Any]]) -> None:
+        assert all(f["mean"] == [(1 + len(found)) / 2, 5.0] for f in found)
+        assert all(f["agree"] == [True, False] for f in found)
 
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
     def test_loss_and_gradient_equal_one_process(
         self, dtype: torch.dtype, tolerance: float, found: list[dict[str, Any]]
     ) -> None:
-        terms, gradient = learned(batch(dtype), World(0, 1, torch.device("cpu")))
+        terms, gradient = learned(irm_batch(dtype), ALONE)
         for f in found:
-            assert f[str(dtype)]["terms"] == pytest.approx(terms, rel=tolerance, abs=tolerance)
-            there = torch.tensor(f[str(dtype)]["gradient"], dtype=dtype)
-            torch.testing.assert_close(there, gradient, rtol=tolerance, atol=tolerance * float(gradient.abs().max()))
+            there = f["irm"][str(dtype)]
+            assert there["terms"] == pytest.approx(terms, rel=tolerance, abs=tolerance)
+            torch.testing.assert_close(
+                torch.tensor(there["gradient"], dtype=dtype),
+                gradient,
+                rtol=tolerance,
+                atol=tolerance * float(gradient.abs().max()),
+            )
 
-    def test_pretraining_equals_one_process(
-        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_pretraining_equals_one_process(self, folder: Path, alone: Path) -> None:
+        losses_agree(alone / "model", folder / "model")
+        # Same settings, same parents: one process and four make the same thing, so it has one name.
+        assert (alone / "model" / "manifest.json").read_bytes() == (folder / "model" / "manifest.json").read_bytes()
+
+    def test_pretraining_goes_on_with_more_or_fewer_processes(
+        self, folders: dict[int, Path], alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        take_over(folders[2], tmp_path)
         tiny_sizes(monkeypatch)
-        pretrain(folder / "set", tmp_path / "model", PRETRAIN, plain(), phi=folder / "phi")
-        one, two = (read_journal(place / "model" / "journal.jsonl") for place in (tmp_path, folder))
-        assert len(one) == len(two) == STEPS
-        assert one[-1]["loss"] < one[0]["loss"]
-        for a, b in zip(one, two, strict=True):
-            assert b == pytest.approx(a, abs=1e-5, rel=1e-5)
-        # Same settings, same parents: one process and two make the same thing, so it has one name.
-        assert (tmp_path / "model" / "manifest.json").read_bytes() == (folder / "model" / "manifest.json").read_bytes()
+        pretrain(folders[2] / "set", tmp_path / "model-cut", PRETRAIN, plain(), phi=folders[2] / "phi")
+        assert not list(tmp_path.glob(".model-cut.*"))  # it was this partial directory that was gone on with
+        for place in (tmp_path, folders[4]):
+            losses_agree(alone / "model", place / "model-cut")
 
-    def test_out_holds_the_result_and_nothing_of_its_making(self, folder: Path) -> None:
+    def test_out_holds_the_result_and_nothing_of_its_making(self, folder: Path, folders: dict[int, Path]) -> None:
         names = {"manifest.json", "journal.jsonl"}
         assert set(contents(folder / "model")) == names | {"model.safetensors", "model.json"}
-        assert set(contents(folder / "recogniser")) == names | {"backbone.safetensors", "recogniser.json"}
-        assert not list(folder.glob(".*.partial"))
+        assert set(contents(folders[2] / "recogniser")) == names | {"backbone.safetensors", "recogniser.json"}
+        assert [path.name for path in folder.glob(".*.partial") if "-cut" not in path.name] == []
 
 
 def test_one_process_needs_no_words() -> None:
     world = join("cpu")
-    rows = torch.randn(2, 3)
+    rows, labels = torch.randn(2, 3), torch.tensor([1, 2])
     assert (world.rank, world.size, world.main) == (0, 1, True)
     assert gather_rows(rows, world) is rows
+    assert gather_labels(labels, world) is labels
+    assert sum_over_ranks(rows, world) is max_over_ranks(rows, world) is rows
+    assert [all_agree(True, world), all_agree(False, world)] == [True, False]
     assert mean_over_ranks([1.0, 2.0], world) == [1.0, 2.0]
     layer = nn.Linear(2, 2)
     assert parallel(layer, world) is layer
     wait_for_all(world)
+
+
+def test_shares_by_hand() -> None:
+    assert [share_of(10, rank, 4) for rank in range(4)] == [range(3), range(3, 6), range(6, 8), range(8, 10)]
+
+
+@given(st.integers(0, 10**9), st.integers(1, 64))
+def test_shares_are_contiguous_and_even(count: int, size: int) -> None:
+    shares = [share_of(count, rank, size) for rank in range(size)]
+    assert (shares[0].start, shares[-1].stop) == (0, count)
+    assert all(a.stop == b.start for a, b in pairwise(shares))
+    assert len(shares[0]) - len(shares[-1]) in (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """The command line; the only room that prints."""
 
-from facemae.cli.app import main
+from facemae.cli.entry import main
 
 __all__ = ["main"]

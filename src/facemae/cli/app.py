@@ -1,28 +1,26 @@
 """The command line: parses, calls, prints. Nothing heavier than Typer is imported until a verb runs."""
 
-import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from facemae.cli.bench import measure
 from facemae.cli.common import (
     attack_lines,
     demand_one_process,
     execution,
     manifest_lines,
     networks,
-    rank,
     report_set,
     report_stage,
     say,
     scratch,
-    tell,
     verification_lines,
     with_seed,
 )
 from facemae.cli.reproduce import reproduce_table
-from facemae.errors import FaceMAEError, RecipeError
+from facemae.errors import FaceMAEError
 
 app = typer.Typer(
     name="facemae",
@@ -32,9 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 Recipe = Annotated[str | None, typer.Option("--recipe", help="A recipe file, or the name of one of the package's.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
@@ -287,41 +282,16 @@ def show(directory: In, as_json: AsJson = False) -> None:
 
 @app.command("bench")
 def bench(
-    out: Annotated[Path | None, typer.Argument(help="Write bench.json here.")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(help="Write bench-NAME.json and bench-NAME.md into this folder.")
+    ] = None,
     device: Device = "auto",
+    peers: Annotated[
+        bool, typer.Option(help="Measure public tools at the same work, where they are installed.")
+    ] = True,
+    only: Annotated[str, typer.Option(metavar="GLOB", help="Measure only what matches, such as 'pretrain*'.")] = "*",
+    quick: Annotated[bool, typer.Option("--quick", help="Small networks and sets, under a minute.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Images per second of each stage against this machine's own matrix-multiply rate."""
-    from facemae.spec.manifest import write_json
-    from facemae.train.bench import measure_stages
-    from facemae.train.hardware import hardware
-
-    stages = [row.to_dict() for row in measure_stages(device)]
-    result = {"hardware": hardware(), "stages": stages}
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "bench.json", result)
-    rows = [f"{r['stage']:<34} {r['rate']:>10.1f} {r['unit']:<10} {r['of_matrix_rate']:>6.0%}" for r in stages]
-    say(result, as_json, "\n".join(rows))
-
-
-def main() -> None:
-    """Run a verb; a person's mistake ends in one line and exit code 2."""
-    warnings.filterwarnings("ignore", module="PIL")
-    try:
-        app()
-    except FaceMAEError as error:
-        # A wrong setting is wrong in every process, so the first one says it; all else may be one machine's affair.
-        _fail(str(error) if rank() == 0 or not isinstance(error, RecipeError) else None, error.exit_code)
-    except OSError as error:
-        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 2)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer's way to end after Ctrl-C; it says nothing
-            _fail("interrupted; the same command goes on from the last checkpoint", INTERRUPTED)
-        raise
-
-
-def _fail(line: str | None, code: int) -> NoReturn:
-    if line is not None:
-        tell(line)
-    raise SystemExit(code)
+    """How fast each stage is beside this machine's own matrix product and beside public tools (OMP_NUM_THREADS=1)."""
+    measure(out, device, peers, only, quick, as_json)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from facemae.spec.execution import Execution
     from facemae.spec.normalisation import Normalisation
 
-ON_MANY = ("pretrain", "recognize")
+ON_MANY = ("pretrain", "recognize", "reconstruct", "embed", "verify", "audit")
 """The verbs that `torchrun` may start in several processes; any other would do its work in each of them."""
 
 
@@ -24,25 +25,43 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def processes() -> int:
+    """How many `torchrun` started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def demand_one_process(verb: str | None) -> None:
     """Refuse what several processes would all do at once.
 
     Raises:
         RecipeError: `torchrun` started several and the verb does not share its work.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1 and verb not in ON_MANY:
+    if processes() > 1 and verb not in ON_MANY:
         raise RecipeError(
             f"{verb} under torchrun",
-            got=f"{processes} processes",
-            needed=f"one ({' and '.join(ON_MANY)} take several)",
+            got=f"{processes()} processes",
+            needed=f"one ({', '.join(ON_MANY[:-1])} and {ON_MANY[-1]} take several)",
             remedy="run it as plain `facemae`",
         )
 
 
 @contextmanager
 def scratch(out: Path | None, cache: Path | None) -> Iterator[tuple[Path, Path]]:
-    """OUT and the embeddings' place; what was not named lives in a temporary directory."""
+    """OUT and the embeddings' place; what was not named lives in a temporary directory.
+
+    Several processes meet in these places: OUT has to be named then, and embeddings lie beside it until all is done.
+
+    Raises:
+        RecipeError: several processes and no OUT.
+    """
+    if processes() > 1:
+        if out is None:
+            raise RecipeError("OUT", got="nothing", needed="a directory that all processes see")
+        kept = cache or out.with_name(f".{out.name}.vectors")
+        yield out, kept
+        if cache is None and rank() == 0:
+            shutil.rmtree(kept, ignore_errors=True)
+        return
     with tempfile.TemporaryDirectory(prefix="facemae-") as scratch:
         yield out or Path(scratch) / "out", cache or Path(scratch) / "vectors"
 
@@ -125,6 +144,8 @@ def report_set(out: Path, as_json: bool) -> None:
     """Say what a finished face set holds, and what was left out of it."""
     from facemae.spec.manifest import read_manifest
 
+    if rank() > 0:
+        return
     manifest = read_manifest(out)
     facts, skipped = manifest.facts, len(manifest.facts.get("skipped", []))
     left_out = f", {skipped} files left out (facemae show {out})" if skipped else ""

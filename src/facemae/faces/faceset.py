@@ -19,6 +19,9 @@ from facemae.spec.manifest import FACE_KINDS, Kind, Manifest, read_manifest
 GREY = 128
 """What stands in the hidden cells wherever a masked record is shown or trained on as a picture."""
 
+OPEN_SHARDS = 256
+"""Shards held open at most: a system lets a process open about a thousand files, and a large set has more shards."""
+
 
 class FaceSet:
     """Records 0 … n-1 of one directory; opening reads the manifest and maps the index, nothing else.
@@ -172,6 +175,8 @@ class FaceSet:
         if length == 0:
             return b""
         if shard not in self._files:
+            if len(self._files) == OPEN_SHARDS:
+                os.close(self._files.pop(next(iter(self._files))))
             self._files[shard] = os.open(self.directory / "shards" / f"{shard:05d}.tar", os.O_RDONLY)
         return os.pread(self._files[shard], length, offset)
 

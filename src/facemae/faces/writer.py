@@ -5,9 +5,9 @@ Layout: `shards/NNNNN.tar` are plain USTAR archives with WebDataset names (`<key
 """
 
 import contextlib
-import io
 import json
 import os
+import shutil
 import tarfile
 import zlib
 from pathlib import Path
@@ -33,6 +33,7 @@ INDEX_DTYPE = np.dtype(
 """``offset``/``length``: image bytes inside the shard; ``crc32``: of image + extras; ``extras_length`` 0: no extras."""
 
 SHARD_BYTES = 1 << 28
+_PENDING = 4096
 _BLOCK = 512
 _PARTIAL_INDEX = "index.partial"
 _Length = TypeVar("_Length", int, np.ndarray)
@@ -48,13 +49,13 @@ class FaceSetWriter:
         self._directory = directory
         self._shard_bytes = shard_bytes
         (directory / "shards").mkdir(parents=True, exist_ok=True)
-        self._rows = self._recover()
+        rows = self._recover()
         self._pending: list[tuple[int, ...]] = []
         self._index = (directory / _PARTIAL_INDEX).open("ab")
-        self._shard_number = int(self._rows[-1]["shard"]) if len(self._rows) else 0
+        self._shard_number = int(rows[-1]["shard"]) if len(rows) else 0
         self._shard: BinaryIO = self._shard_path(self._shard_number).open("ab")
         self._position = self._shard.tell()
-        self._count = len(self._rows)
+        self._count = len(rows)
 
     def __len__(self) -> int:
         return self._count
@@ -71,6 +72,8 @@ class FaceSetWriter:
         crc = zlib.crc32(encoded, zlib.crc32(image))
         self._pending.append((self._shard_number, len(image), offset, extras_offset, len(encoded), crc, identity, 0))
         self._count += 1
+        if len(self._pending) == _PENDING:
+            self.flush()
         return key
 
     def flush(self) -> None:
@@ -91,16 +94,15 @@ class FaceSetWriter:
         os.fsync(self._shard.fileno())
         self.close()
         partial = self._directory / _PARTIAL_INDEX
-        rows = np.fromfile(partial, dtype=INDEX_DTYPE)
-        # Through memory: numpy's own writing to a file hides the reason (no space left) when it fails.
-        encoded = io.BytesIO()
-        np.save(encoded, rows)
-        with (self._directory / "index.npy").open("wb") as stream:
-            stream.write(encoded.getbuffer())
+        header = {"descr": np.lib.format.dtype_to_descr(INDEX_DTYPE), "fortran_order": False, "shape": (self._count,)}
+        # Not by np.save: it needs all rows in memory, and hides the reason (no space left) when writing fails.
+        with (self._directory / "index.npy").open("wb") as stream, partial.open("rb") as rows:
+            np.lib.format.write_array_header_1_0(stream, header)
+            shutil.copyfileobj(rows, stream, 1 << 20)
             stream.flush()
             os.fsync(stream.fileno())
         partial.unlink()
-        return len(rows)
+        return self._count
 
     def close(self) -> None:
         """Release the files without finishing the set."""

@@ -16,10 +16,11 @@ from facemae.measure.intervals import (
 from facemae.measure.leakage import CurvePoint, HalfRate, Leakage, LeakageAtK, first_half, leakage
 from facemae.measure.openset import OpenSet, OpenSetPoint, nonmember_control
 from facemae.measure.rates import Rate, measurable, smallest_measurable
-from facemae.measure.retrieval import best_mates, count_ahead, topk
+from facemae.measure.retrieval import FLOAT32, Product, best_mates, count_ahead, topk
 from facemae.measure.verification import TarAtFar, Verification, accuracy_replicates, flip_sum, ten_fold, xnorm
 
 __all__ = [
+    "FLOAT32",
     "Control",
     "CurvePoint",
     "Difference",
@@ -29,6 +30,7 @@ __all__ = [
     "OpenSet",
     "OpenSetPoint",
     "PeopleTally",
+    "Product",
     "Rate",
     "Ratio",
     "TarAtFar",

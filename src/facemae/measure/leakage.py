@@ -1,7 +1,8 @@
 """Leakage of identities by retrieval (paper section 3.4, eq. 3): closed set, its chance and its control."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from jaxtyping import Bool, Float, Int
 from facemae.errors import DataError
 from facemae.measure.control import Control, Trials, chance, control_of, max_statistic, permute
 from facemae.measure.intervals import PeopleTally
-from facemae.measure.mated import Attack, mated_attack
+from facemae.measure.mated import Attack, Divide, mated_attack, undivided
 from facemae.measure.rates import Rate
-from facemae.measure.retrieval import Exclude, count_ahead, topk
+from facemae.measure.retrieval import FLOAT32, Exclude, Product, count_ahead
 
 FAMILY_WISE = 0.05
 FEWEST_DRAWS = 20
+_ROWS, _WINDOW = 512, 1 << 14
 _DRAWS, _HALVES = 0xD4A3, 0x4A1F
 
 
@@ -128,6 +130,8 @@ def leakage(
     replicates: int = 1000,
     permutations: int = 999,
     level: float = 0.95,
+    divide: Divide = undivided,
+    product: Product = FLOAT32,
 ) -> Leakage:
     """R(A, S, K) = 1/|A| Σ_i [z_i ∈ T(a_i, S, K)]: probes whose K nearest gallery images hold one of their own person.
 
@@ -143,7 +147,8 @@ def leakage(
 
     ``first`` marks the probes of the first half of the people (``first_half``); each K then carries the rate of either
     half. ``parts`` names groups of probes that are also measured alone, against the same gallery; one without a mated
-    probe is left out.
+    probe is left out. ``divide`` may spread the search over several processes, ``product`` nominates what it
+    finds; the result depends on neither.
 
     Raises ``DataError`` without a K or a mated probe, where more identities are asked for than the gallery has, for
     fewer than 20 draws, and for an excluded image that carries another person's label. Source: paper, eq. 3.
@@ -151,14 +156,14 @@ def leakage(
     if not ks:
         raise DataError("nothing to measure", got="no K", needed="at least one number of nearest images, K ≥ 1")
     attack = mated_attack(query_emb, query_labels, gallery_emb, gallery_labels, exclude)
-    found, _ = topk(attack.probes, attack.gallery, max(ks), exclude=attack.banned)
+    found, _ = attack.nearest(max(ks), divide, product)
     nearest = np.where(found >= 0, attack.identity[found], -1)
     trials = Trials(nearest, attack.person, attack.images, attack.gone)
     search = _Search(trials, attack.rows, query_labels, first, ks, seed, replicates, permutations, level)
     whole = search.by(np.ones(len(query_labels), np.bool_))
     assert whole is not None, "an attack has a mated probe"
     named = {name: search.by(asked) for name, asked in (parts or {}).items()}
-    curve = _curve(attack, ks, identities, draws=draws, seed=seed) if identities else ()
+    curve = _curve(attack, ks, identities, draws=draws, seed=seed, divide=divide) if identities else ()
     return replace(whole, curve=curve, parts={name: part for name, part in named.items() if part is not None})
 
 
@@ -232,7 +237,7 @@ class _Search:
 
 
 def _curve(
-    attack: Attack, ks: tuple[int, ...], sizes: tuple[int, ...], *, draws: int, seed: int
+    attack: Attack, ks: tuple[int, ...], sizes: tuple[int, ...], *, draws: int, seed: int, divide: Divide
 ) -> tuple[CurvePoint, ...]:
     """Leakage over the number of identities: a probe hits at K when fewer than K images precede its best mate."""
     if draws < FEWEST_DRAWS:
@@ -248,7 +253,7 @@ def _curve(
     trials, hits = np.zeros(len(cells)), np.zeros((len(ks), len(cells)))
     expected = np.zeros((len(ks), len(cells)))
     gone, mates = attack.gone, attack.mates
-    for rows, ahead in count_ahead(attack.probes, attack.gallery, attack.mate, members, exclude=attack.banned):
+    for rows, ahead in _ahead(attack, members, divide):
         active = cells.T[attack.person[rows]]
         trials += active.sum(axis=0)
         for i, k in enumerate(ks):
@@ -261,6 +266,23 @@ def _curve(
         for i, k in enumerate(ks)
         for j, size in enumerate(sizes)
     )
+
+
+def _ahead(attack: Attack, members: np.ndarray, divide: Divide) -> Iterator[tuple[slice, np.ndarray]]:
+    """`count_ahead` in blocks of probes that no division changes: sums over them are added up in the same order."""
+    probes = len(attack.probes)
+    for top in range(0, probes, _WINDOW):
+        window = slice(top, min(top + _WINDOW, probes))
+        (counts,) = divide(partial(_counts, attack, members, window), window.stop - window.start)
+        for start in range(0, len(counts), _ROWS):
+            block = counts[start : start + _ROWS]
+            yield slice(top + start, top + start + len(block)), block
+
+
+def _counts(attack: Attack, members: np.ndarray, window: slice, rows: slice) -> tuple[np.ndarray]:
+    own = slice(window.start + rows.start, window.start + rows.stop)
+    counted = count_ahead(attack.probes[own], attack.gallery, attack.mate[own], members, exclude=attack.banned[own])
+    return (np.concatenate([np.empty((0, members.shape[1]), np.int64), *(counts for _, counts in counted)]),)
 
 
 def _curve_point(k: int, size: int, hits: np.ndarray, trials: np.ndarray, expected: np.ndarray) -> CurvePoint:

@@ -1,11 +1,21 @@
 """Probes that have something of their person to find, against a gallery."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from facemae.errors import DataError
-from facemae.measure.retrieval import Exclude, best_mates, excluded_rows
+from facemae.measure.retrieval import Exclude, Product, best_mates, excluded_rows, topk
+
+Arrays = tuple[np.ndarray, ...]
+Divide = Callable[[Callable[[slice], Arrays], int], Arrays]
+"""``divide(work, rows)``: ``work`` done on consecutive slices that cover 0 … rows, wherever, and joined row by row."""
+
+
+def undivided(work: Callable[[slice], Arrays], rows: int) -> Arrays:
+    """All rows at once, here."""
+    return work(slice(0, rows))
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,15 @@ class Attack:
         ordered = np.sort(self.banned, axis=1)
         repeated = np.diff(ordered, axis=1, prepend=-1) == 0
         return ((ordered >= 0) & ~repeated).sum(axis=1)
+
+    def nearest(self, k: int, divide: Divide, product: Product) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and scores of each probe's k nearest gallery images, as in ``topk``."""
+
+        def search(rows: slice) -> Arrays:
+            return topk(self.probes[rows], self.gallery, k, exclude=self.banned[rows], product=product)
+
+        found, scores = divide(search, len(self.probes))
+        return found, scores
 
 
 def mated_attack(

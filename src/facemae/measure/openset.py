@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 
 from facemae.errors import DataError
 from facemae.measure.intervals import cluster_bootstrap, rate_from_replicates
-from facemae.measure.mated import mated_attack
+from facemae.measure.mated import Divide, mated_attack, undivided
 from facemae.measure.rates import Rate, measurable, smallest_measurable
-from facemae.measure.retrieval import Exclude, topk
+from facemae.measure.retrieval import FLOAT32, Exclude, Product, topk
 
 _ROUNDING = 1e-9
 
@@ -65,6 +65,8 @@ def nonmember_control(
     seed: int,
     replicates: int = 1000,
     level: float = 0.95,
+    divide: Divide = undivided,
+    product: Product = FLOAT32,
 ) -> OpenSet:
     """TPIR(x) = share of members with a mate among their K nearest that scores above t, where FPIR(t) ≤ x.
 
@@ -72,16 +74,19 @@ def nonmember_control(
 
     A target x is reported only with at least 10/x non-member probes from at least 50 people. Members without an
     eligible mate are left out, ``exclude`` is for members. Interval: bootstrap over members and over non-members, the
-    threshold refitted. Raises ``DataError`` when a non-member is in the gallery. Source: ISO/IEC 19795-1.
+    threshold refitted. ``divide`` and ``product`` as in ``leakage``.
+
+    Raises ``DataError`` when a non-member is in the gallery. Source: ISO/IEC 19795-1.
     """
     shared = np.intersect1d(nonmember_labels, gallery_labels)
     if len(shared):
         raise DataError("non-members are in the gallery", got=f"{len(shared)} people", needed="none")
     attack = mated_attack(member_emb, member_labels, gallery_emb, gallery_labels, exclude)
-    found, scores = topk(attack.probes, attack.gallery, k, exclude=attack.banned)
+    found, scores = attack.nearest(k, divide, product)
     own = (found >= 0) & (attack.identity[found] == attack.person[:, None])
     mate = np.where(own.any(axis=1), scores[np.arange(len(own)), own.argmax(axis=1)], -np.inf)
-    alarm = topk(nonmember_emb, gallery_emb, 1)[1][:, 0]
+    _, nearest = divide(lambda rows: topk(nonmember_emb[rows], gallery_emb, 1, product=product), len(nonmember_emb))
+    alarm = nearest[:, 0]
     people = len(np.unique(nonmember_labels))
     points = []
     for target in fpirs:

@@ -18,6 +18,7 @@ from facemae.nn.mae import SIZES, FaceMAE, Size, build_mae, pixel_loss
 from facemae.nn.margin import MarginHead, arcface, cosface
 from facemae.nn.mobilefacenet import MobileFaceNet
 from facemae.nn.onnx_graph import OnnxGraph, load_graph
+from facemae.nn.openvino import compiled
 from facemae.nn.patches import enlarge_cells, gather_patches, masked_positions, paste_patches, patchify, unpatchify
 from facemae.nn.vit import Attention, Block, Mlp
 from facemae.nn.vitmae_names import from_transformers, to_transformers
@@ -41,6 +42,7 @@ __all__ = [
     "build_backbone",
     "build_mae",
     "check_state",
+    "compiled",
     "cosface",
     "embed_views",
     "enlarge_cells",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from facemae.errors import StageError
 
@@ -29,6 +29,28 @@ class Frozen(BaseModel):
     """Base of everything that is hashed, compared or published: immutable, strict, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", populate_by_name=True)
+
+
+NEWER = "newer than the contract"
+"""Marks a field of a `Grown` model, as `Annotated[T, NEWER]`, that came after results were published."""
+
+
+class Grown(Frozen):
+    """A model whose `NEWER` fields are written out only where they differ from their defaults.
+
+    So a request that says nothing of them keeps the digest, and its manifest the bytes, from before they existed.
+    """
+
+    # A number that is none stays one when written out, as in every other model, so that `canonical` can refuse it.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    @model_serializer(mode="wrap")
+    def _without_newer_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        for name, field in type(self).model_fields.items():
+            if NEWER in field.metadata and getattr(self, name) == field.default:
+                content.pop(name, None)
+        return content
 
 
 class Manifest(Frozen):

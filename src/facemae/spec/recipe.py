@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from facemae.errors import RecipeError
-from facemae.spec.manifest import Frozen
+from facemae.spec.manifest import NEWER, Frozen, Grown
 from facemae.spec.normalisation import Normalisation
 from facemae.spec.validation import build as build
 
@@ -23,6 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Precision = Literal["auto", "fp32", "bf16"]
+Engine = Literal["torch", "openvino"]
 SplitName = Literal["P1", "P2", "P3", "D-in", "D-out"]
 
 T = TypeVar("T", bound=Frozen)
@@ -119,12 +120,13 @@ class PretrainSpec(Frozen):
         return self
 
 
-class ReconstructSpec(Frozen):
+class ReconstructSpec(Grown):
     """`reconstruct`: prediction released as it is, or with the true visible patches pasted back."""
 
     paste_visible: bool = False
     format: Literal["png", "jpeg"] = "png"
     precision: Precision = "auto"
+    engine: Annotated[Engine, NEWER] = "torch"
 
 
 class Margin(Frozen):
@@ -136,7 +138,24 @@ class Margin(Frozen):
     gradient: Literal["exact", "straight_through"] = "exact"
 
 
-class RecognizeSpec(Frozen):
+class Classifier(Frozen):
+    """How the class centres are held: on every process, or ``sharded`` over them.
+
+    ``rate``: share of its centres that a process of a sharded classifier compares with in one step; those of the people
+    in the batch are always among them.
+    """
+
+    sharded: bool = False
+    rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _only_shards_are_sampled(self) -> "Classifier":
+        if self.rate < 1 and not self.sharded:
+            raise ValueError("rate below 1 needs sharded=true")
+        return self
+
+
+class RecognizeSpec(Grown):
     """`recognize`: appendix A.1 by iterations: decay at 20/28/32 of 34 epochs, one epoch of warm-up.
 
     Learning rate = lr * batch / 512, as in the InsightFace code of the paper's time. ``width``: the backbone's own (64;
@@ -148,6 +167,7 @@ class RecognizeSpec(Frozen):
     input_size: Positive = 112
     embedding: Positive = 512
     margin: Margin = Margin()
+    classifier: Annotated[Classifier, NEWER] = Classifier()
     iterations: Positive = 32572
     batch: Positive = 512
     lr: Annotated[float, Field(gt=0)] = 0.1
@@ -161,7 +181,7 @@ class RecognizeSpec(Frozen):
     seed: int = 0
 
 
-class EmbedSpec(Frozen):
+class EmbedSpec(Grown):
     """`embed`: raw vectors of every image and of its mirror image.
 
     ``normalize``: None is what the network's file tells, which a plain ONNX graph does not; our own recognisers always
@@ -170,6 +190,7 @@ class EmbedSpec(Frozen):
 
     normalize: Normalisation | None = None
     precision: Precision = "fp32"
+    engine: Annotated[Engine, NEWER] = "torch"
 
 
 class VerifySpec(Frozen):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from facemae.stages.embed import vectors_of
 from facemae.stages.inputs import source_digest
 from facemae.stages.linkage import private_folder, read_linkage
 from facemae.stages.stage import open_stage
+from facemae.train.parts import by_ranks, meet
+from facemae.train.products import fastest_product
+from facemae.train.world import World, join, of_all
 
 RESULT, REPLICATES = "audit.json", "replicates.npz"
 
@@ -71,6 +75,7 @@ def audit(inputs: Inputs, out: Path, spec: AuditSpec, execution: Execution, *, c
     Attacks: "Org. to Org." (nothing protected), "Org. to released", "released-by-same-process to released" where an
     imitation is given. A set without linkage that is itself the original is audited against itself only. Where the
     originals were imported from several sources, every attack is also told for the probes of each source alone.
+    Several ranks share the embedding and the search and give the same bytes as one; all see OUT and ``cache``.
 
     Raises:
         RecipeError: no embedder. DataError: the linkage does not fit, or names nobody; non-members who are members.
@@ -79,15 +84,18 @@ def audit(inputs: Inputs, out: Path, spec: AuditSpec, execution: Execution, *, c
         raise RecipeError("--embedder", got="none", needed="at least one network that the attacker may use")
     parents = {name: source_digest(Path(path)) for name, path in _paths(inputs).items()}
     settings = spec.model_dump() | {"version": VERSION, "normalize_of": _plain(inputs.normalize)}
-    with open_stage("audit", out, spec=settings, parents=parents) as stage:
-        if not stage.finished:
-            auditor = _Auditor(inputs, spec, execution, cache)
+    world = join(execution.device)
+    with open_stage("audit", out, spec=settings, parents=parents, main=world.main) as stage:
+        if not of_all(stage.finished, world)[0]:
+            auditor = _Auditor(inputs, spec, execution, cache, world)
             findings = [found for name in inputs.embedders for found in auditor.attack(name)]
-            rows = [_row(finding) for finding in _family_wise(findings)]
-            write_json(stage.directory / RESULT, {"attacks": rows})
-            # Matched by people and seed over all audits of the same originals: paired intervals are made from these.
-            _write_replicates(stage.directory / REPLICATES, findings)
-            stage.publish("audit", {"attacks": len(rows)})
+            if world.main:
+                rows = [_row(finding) for finding in _family_wise(findings)]
+                write_json(stage.directory / RESULT, {"attacks": rows})
+                # Matched by people and seed over all audits of the same originals: paired intervals come from these.
+                _write_replicates(stage.directory / REPLICATES, findings)
+                stage.publish("audit", {"attacks": len(rows)})
+            meet(Path(out), world)
     return read_audit(out)
 
 
@@ -104,8 +112,9 @@ def read_audit(directory: Path) -> dict[str, Any]:
 class _Auditor:
     """Holds the sets of one audit and runs the attacks under one embedder after another."""
 
-    def __init__(self, inputs: Inputs, spec: AuditSpec, execution: Execution, cache: Path) -> None:
+    def __init__(self, inputs: Inputs, spec: AuditSpec, execution: Execution, cache: Path, world: World) -> None:
         self._inputs, self._spec, self._execution, self._cache = inputs, spec, execution, cache
+        self._divide, self._product = partial(by_ranks, world=world), fastest_product()
         self._original = FaceSet.open(inputs.original, kind="original")
         self._labels = self._original.identities.astype(np.int64)
         self._first = first_half(int(self._labels.max()) + 1, spec.seed)
@@ -149,6 +158,8 @@ class _Auditor:
             parts={source: mask[probes.photo] for source, mask in self._sources.items()},
             seed=spec.seed,
             replicates=spec.replicates,
+            divide=self._divide,
+            product=self._product,
         )
         # Strangers are plain photos, so they can be told from members only where members come as plain photos too.
         asked = self._strangers is not None and same_photo == "exclude" and name != IMITATED
@@ -170,6 +181,8 @@ class _Auditor:
             exclude=own,
             seed=self._spec.seed,
             replicates=self._spec.replicates,
+            divide=self._divide,
+            product=self._product,
         )
 
     def _opened_strangers(self, nonmembers: Path) -> FaceSet:
@@ -202,8 +215,9 @@ class _Auditor:
         embedder = Path(self._inputs.embedders[judge])
         wanted = EmbedSpec(normalize=self._inputs.normalize.get(judge, self._spec.normalize))
         raw = vectors_of(embedder, Path(faces), wanted, self._execution, self._cache)
-        upright = np.asarray(raw[:, 0], dtype=np.float32)
-        return upright / np.maximum(np.linalg.norm(upright, axis=1, keepdims=True), 1e-12)
+        upright = np.array(raw[:, 0], dtype=np.float32)
+        upright /= np.maximum(np.linalg.norm(upright, axis=1, keepdims=True), 1e-12)
+        return upright
 
 
 def _sources(original: FaceSet) -> dict[str, np.ndarray]:

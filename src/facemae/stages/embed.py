@@ -8,6 +8,7 @@ import torch
 
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import CONFIG, STATE_DICT, Embedder, load_embedder
+from facemae.nn.openvino import compiled
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of
 from facemae.spec.normalisation import Normalisation, Statistics
@@ -15,25 +16,34 @@ from facemae.spec.recipe import EmbedSpec
 from facemae.stages.inputs import source_digest
 from facemae.stages.stage import open_stage
 from facemae.train.embed import embed_faces
+from facemae.train.parts import meet
 from facemae.train.precision import resolve
-from facemae.train.world import join
+from facemae.train.world import join, of_all
 
 VECTORS = "embeddings.npy"
 
 
 def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Execution) -> Path:
-    """Write `embeddings.npy` (float32, n x 2 x d: each image and its mirror image, not normalised) to ``out``."""
+    """Write `embeddings.npy` (float32, n x 2 x d: each image and its mirror image, not normalised) to ``out``.
+
+    Several ranks share the images and give the same bytes as one; on several machines OUT has to lie on storage that
+    all of them see. Every rank has to call this.
+    """
     photos = FaceSet.open(faces)
     parents = {"embedder": source_digest(Path(embedder), execution), "faces": photos.digest}
-    device = join(execution.device).device
-    with open_stage("embed", out, spec=_settings(embedder, spec, device), parents=parents, resumable=True) as stage:
-        if not stage.finished:
+    world = join(execution.device)
+    settings = _settings(embedder, spec, world.device)
+    with open_stage("embed", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
+        if not of_all(stage.finished, world)[0]:
             net = open_embedder(embedder, spec.normalize)
+            if spec.engine == "openvino":
+                compiled(net.frozen().body, precision=settings["precision"], device=world.device)
             vectors = embed_faces(
-                net, photos, stage.directory / VECTORS, precision=spec.precision, device=device, execution=execution
+                net, photos, stage.directory / VECTORS, precision=spec.precision, world=world, execution=execution
             )
-            facts = {"records": len(vectors), "dimension": int(vectors.shape[2])}
-            stage.publish("embeddings", facts)
+            if world.main:
+                stage.publish("embeddings", {"records": len(vectors), "dimension": int(vectors.shape[2])})
+            meet(Path(out), world)
     return Path(out)
 
 
@@ -70,4 +80,5 @@ def _settings(embedder: Path, spec: EmbedSpec, device: torch.device) -> dict[str
     """What is asked for; None where the file tells, for its bytes are part of the digest anyhow."""
     implied = None if _own(embedder) or Path(embedder).suffix.lower() == ".onnx" else STATE_DICT
     given = None if _own(embedder) else spec.model_dump()["normalize"]
-    return {"normalize": given or implied, "precision": resolve(spec.precision, device)}
+    asked = {"normalize": given or implied, "precision": resolve(spec.precision, device)}
+    return asked | spec.model_dump(include={"engine"})

@@ -22,7 +22,7 @@ from facemae.stages.stage import open_stage
 from facemae.train.checkpoint import drop_checkpoint, write_bytes
 from facemae.train.precision import resolve
 from facemae.train.pretrain import pretrain as train
-from facemae.train.world import World, join, wait_for_all
+from facemae.train.world import join, wait_for_all
 
 WEIGHTS, GEOMETRY = "model.safetensors", "model.json"
 
@@ -69,7 +69,7 @@ def pretrain(
             if init is not None:
                 _start_from(model, Path(init))
             own = stage.directory / "vectors"
-            net, vectors = _phi(spec, phi, faces, cache or own, world, execution)
+            net, vectors = _phi(spec, phi, faces, cache or own, execution)
             facts = train(
                 model,
                 photos,
@@ -130,16 +130,12 @@ def _geometry(model: FaceMAE) -> str:
 
 
 def _phi(
-    spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, world: World, execution: Execution
+    spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, execution: Execution
 ) -> tuple[Embedder | None, np.ndarray | None]:
     """The feature network and its vectors of the real photos; they need no second look at any photo, ever."""
     if not spec.loss.uses_phi or phi is None:
         return None, None
     wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
-    if world.main:
-        vectors_of(phi, faces, wanted, execution, cache)
-    # One rank writes the directory, all find it afterwards.
-    wait_for_all(world)
     return open_embedder(phi, spec.normalize), vectors_of(phi, faces, wanted, execution, cache)
 
 

@@ -1,7 +1,9 @@
 """`reconstruct`: masked set to the set that is released. Originals cannot enter here."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,16 @@ from facemae.faces.codec import encode_jpeg, encode_png
 from facemae.faces.faceset import FaceSet
 from facemae.faces.writer import FaceSetWriter
 from facemae.nn.mae import FaceMAE
+from facemae.nn.openvino import compiled
 from facemae.nn.patches import enlarge_cells, paste_patches, patchify, unpatchify
-from facemae.spec.execution import Execution
+from facemae.spec.execution import Execution, Task
 from facemae.spec.recipe import ReconstructSpec
 from facemae.stages.inputs import source_digest
 from facemae.stages.pretrain import load_model
 from facemae.stages.stage import open_stage
+from facemae.train.parts import Parts, meet
 from facemae.train.precision import autocast, resolve
-from facemae.train.world import join
+from facemae.train.world import World, join, of_all, wait_for_all
 
 CHUNK = 64
 """Images per forward pass, by record number and padded at the end: part of the result. Batch size, workers and
@@ -30,6 +34,9 @@ processes only group chunks, so they cannot change a byte (same machine type, th
 def reconstruct(model: Path, masked: Path, out: Path, spec: ReconstructSpec, execution: Execution) -> Path:
     """Write the reconstruction of every record of ``masked`` to ``out``, keys and person numbers unchanged.
 
+    Several ranks make parts that the main one joins: the same bytes, whatever their number, and whatever number an
+    interrupted run had. On several machines OUT has to lie on storage that all of them see.
+
     Raises:
         NotAFaceSet: ``masked`` is not a masked set.
         RecipeError: the model's grid is not the set's.
@@ -37,34 +44,93 @@ def reconstruct(model: Path, masked: Path, out: Path, spec: ReconstructSpec, exe
     faces = FaceSet.open(masked, kind="masked")
     net = load_model(Path(model))
     _demand_fit(net, faces)
-    device = join(execution.device).device
+    world = join(execution.device)
     parents = {"model": source_digest(Path(model)), "masked": faces.digest}
-    settings = spec.model_dump() | {"precision": resolve(spec.precision, device)}
-    with open_stage("reconstruct", out, spec=settings, parents=parents, resumable=True) as stage:
-        if not stage.finished:
-            records = _write(net.to(device).eval(), faces, stage.directory, spec, device, execution)
-            grid, cell, _ = faces.cells
-            facts = {"records": records, "identities": faces.num_identities, "size": [grid * cell, grid * cell]}
-            stage.publish("reconstructed", facts | {"true_pixels": _share(faces) if spec.paste_visible else 0.0})
+    settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
+    with open_stage("reconstruct", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
+        if not of_all(stage.finished, world)[0]:
+            net = net.to(world.device).eval()
+            if spec.engine == "openvino":
+                compiled(net, precision=settings["precision"], device=world.device)
+            work = _Reconstruction(net, faces, stage.directory, spec, world, execution)
+            if world.size > 1:
+                work.make_parts()
+            if world.main:
+                grid, cell, _ = faces.cells
+                size = {"identities": faces.num_identities, "size": [grid * cell, grid * cell]}
+                pixels = {"true_pixels": _share(faces) if spec.paste_visible else 0.0}
+                stage.publish("reconstructed", {"records": work.join_parts()} | size | pixels)
+            meet(Path(out), world)
     return Path(out)
 
 
-def _write(
-    net: FaceMAE, faces: FaceSet, directory: Path, spec: ReconstructSpec, device: torch.device, execution: Execution
-) -> int:
-    encode = encode_png if spec.format == "png" else _encode_jpeg
-    with closing(FaceSetWriter(directory)) as writer:
-        done = len(writer)
-        with execution.progress.task("reconstruct", len(faces), "images", done) as task:
-            # A shard that fills up ends in the middle of a chunk: that chunk is computed whole and its rest is written.
-            first = done // CHUNK * CHUNK
-            for start, images in _chunks(net, faces, first, spec, device, group=max(1, execution.batch // CHUNK)):
-                fresh = range(max(start, done), start + len(images))
-                for i in fresh:
-                    writer.add(encode(images[i - start]), int(faces.identities[i]))
-                writer.flush()
-                task.advance(len(fresh))
-        return writer.finish()
+@dataclass(frozen=True)
+class _Reconstruction:
+    """One set on its way: parts by several ranks, or all of it by one, through the one writer."""
+
+    net: FaceMAE
+    faces: FaceSet
+    directory: Path
+    spec: ReconstructSpec
+    world: World
+    execution: Execution
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(self.directory / "parts", len(self.faces), CHUNK)
+
+    def make_parts(self) -> None:
+        """This rank's share of what is missing; returns when every rank has made its own."""
+        mine = self.parts.deal(self._written() if self.world.main else 0, self.world)
+        with self.execution.progress.task("reconstruct", sum(len(span) for span in mine), "images") as task:
+            for span in mine:
+                with self.parts.making(span) as directory, closing(FaceSetWriter(directory)) as writer:
+                    task.advance(len(writer))
+                    self._compute(range(span.start + len(writer), span.stop), writer, task)
+                    writer.finish()
+        wait_for_all(self.world)
+
+    def join_parts(self) -> int:
+        """The set from the parts that there are, and from computing what is in none of them; how many records."""
+        name, total = "reconstruct" if self.world.size == 1 else "join parts", len(self.faces)
+        with closing(FaceSetWriter(self.directory)) as writer:
+            with self.execution.progress.task(name, total, "images", len(writer)) as task:
+                for span in self.parts.made():
+                    if span.stop > len(writer):
+                        self._compute(range(len(writer), span.start), writer, task)
+                        self._append(span, writer, task)
+                    shutil.rmtree(self.parts.path(span))
+                self._compute(range(len(writer), total), writer, task)
+            self.parts.drop()
+            return writer.finish()
+
+    def _written(self) -> int:
+        """Records that an earlier run left in the set itself; one rank may look, for looking repairs."""
+        with closing(FaceSetWriter(self.directory)) as writer:
+            return len(writer)
+
+    def _compute(self, records: range, writer: FaceSetWriter, task: Task) -> None:
+        """Reconstruct these records: a chunk of which only the rest is wanted is computed whole."""
+        if not records:
+            return
+        encode = encode_png if self.spec.format == "png" else _encode_jpeg
+        group = max(1, self.execution.batch // CHUNK)
+        span = range(records.start // CHUNK * CHUNK, records.stop)
+        for start, images in _chunks(self.net, self.faces, span, self.spec, self.world.device, group=group):
+            fresh = range(max(start, records.start), start + len(images))
+            for i in fresh:
+                writer.add(encode(images[i - start]), int(self.faces.identities[i]))
+            writer.flush()
+            task.advance(len(fresh))
+
+    def _append(self, span: range, writer: FaceSetWriter, task: Task) -> None:
+        """What the set does not hold yet of a part, image by image, against its checksums."""
+        part = FaceSet(self.parts.path(span), self.faces.manifest)
+        for i in range(max(0, len(writer) - span.start), len(part)):
+            record = part.record(i)
+            writer.add(record.image, record.identity)
+            task.advance()
+        writer.flush()
 
 
 def _demand_fit(net: FaceMAE, faces: FaceSet) -> None:
@@ -79,11 +145,11 @@ def _demand_fit(net: FaceMAE, faces: FaceSet) -> None:
 
 
 def _chunks(
-    net: FaceMAE, faces: FaceSet, first: int, spec: ReconstructSpec, device: torch.device, *, group: int
+    net: FaceMAE, faces: FaceSet, records: range, spec: ReconstructSpec, device: torch.device, *, group: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(first record, images) chunk by chunk; ``group`` chunks are read at a time."""
-    for block in range(first, len(faces), group * CHUNK):
-        indices = range(block, min(block + group * CHUNK, len(faces)))
+    for block in range(records.start, records.stop, group * CHUNK):
+        indices = range(block, min(block + group * CHUNK, records.stop))
         cells, positions = faces.visible(indices)
         for start in range(0, len(indices), CHUNK):
             part = slice(start, start + CHUNK)

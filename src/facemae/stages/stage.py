@@ -70,7 +70,8 @@ def open_stage(
 
     ``existing`` is the digest that a finished OUT must show to count as this result (the request's own by default).
     A stage that is not resumable starts from an empty directory each time. One process at a time makes OUT: a second
-    one waits and then finds it finished; of several ranks that make it together only the ``main`` one counts.
+    one waits and then finds it finished; of several ranks that make it together only the ``main`` one counts: it alone
+    makes and removes the directory, and what it finds finished is finished.
 
     Raises:
         OutputExists: OUT holds something else.
@@ -87,13 +88,14 @@ def open_stage(
             yield stage
             return
         try:
-            if partial.exists() and not resumable:
+            if main and partial.exists() and not resumable:
                 shutil.rmtree(partial)
             with naming_full_disk(out):
-                partial.mkdir(parents=True, exist_ok=True)
+                if main:
+                    partial.mkdir(parents=True, exist_ok=True)
                 yield stage
         finally:
-            if not stage.finished and not resumable:
+            if main and not stage.finished and not resumable:
                 shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -15,10 +15,11 @@ from facemae.spec.manifest import write_json
 from facemae.spec.recipe import EmbedSpec, VerifySpec
 from facemae.stages.embed import vectors_of
 from facemae.stages.inputs import source_digest
-from facemae.stages.stage import open_stage
+from facemae.stages.stage import Stage, open_stage
 from facemae.train.checkpoint import write_bytes
+from facemae.train.parts import meet
 from facemae.train.precision import resolve
-from facemae.train.world import join
+from facemae.train.world import join, of_all
 
 RESULT, REPLICATES = "verification.json", "replicates.npy"
 
@@ -28,7 +29,8 @@ def verify(
 ) -> dict[str, Any]:
     """Write `verification.json` and the bootstrap replicates of the accuracy to ``out``; returns the former.
 
-    ``pairs``: a list that `facemae.faces.pairs.read_pairs` understands. Vectors are kept in ``cache``.
+    ``pairs``: a list that `facemae.faces.pairs.read_pairs` understands. Vectors are kept in ``cache``; several ranks
+    share the work on them (the folds are the main rank's) and have to see OUT and ``cache`` alike.
 
     Raises:
         MissingPairs: the list names photos that the set does not hold.
@@ -40,23 +42,29 @@ def verify(
         "faces": photos.digest,
         "pairs": source_digest(Path(pairs)),
     }
-    settings = spec.model_dump() | {"precision": resolve(spec.precision, join(execution.device).device)}
+    world = join(execution.device)
+    settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
     settings |= _folds(listed.fold)
-    with open_stage("verify", out, spec=settings, parents=parents) as stage:
-        if not stage.finished:
+    with open_stage("verify", out, spec=settings, parents=parents, main=world.main) as stage:
+        if not of_all(stage.finished, world)[0]:
             wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
             vectors = np.asarray(vectors_of(embedder, faces, wanted, execution, cache))
-            result = ten_folds(vectors, listed, photos.identities.astype(np.int64), spec)
-            content = result.to_dict() | {"xnorm": xnorm(vectors[:, 0], vectors[:, 1])}
-            write_json(stage.directory / RESULT, content)
-            write_bytes(stage.directory / REPLICATES, _npy(result.replicates))
-            stage.publish("verification", {"pairs": result.pairs, "accuracy": result.accuracy.value})
+            if world.main:
+                _finish(stage, ten_folds(vectors, listed, photos.identities.astype(np.int64), spec), vectors)
+            meet(Path(out), world)
     return read_result(out)
 
 
 def read_result(directory: Path) -> dict[str, Any]:
     """What `verify` wrote."""
     return json.loads((Path(directory) / RESULT).read_bytes())
+
+
+def _finish(stage: Stage, result: Verification, vectors: np.ndarray) -> None:
+    content = result.to_dict() | {"xnorm": xnorm(vectors[:, 0], vectors[:, 1])}
+    write_json(stage.directory / RESULT, content)
+    write_bytes(stage.directory / REPLICATES, _npy(result.replicates))
+    stage.publish("verification", {"pairs": result.pairs, "accuracy": result.accuracy.value})
 
 
 def ten_folds(vectors: np.ndarray, pairs: Pairs, people: np.ndarray, spec: VerifySpec) -> Verification:

@@ -3,7 +3,6 @@
 The two loops are called as their modules: `train.pretrain.pretrain` and `train.recognize.recognize`.
 """
 
-from facemae.train.bench import measure_stages
 from facemae.train.checkpoint import all_finite, drop_checkpoint, load_checkpoint, save_checkpoint, write_bytes
 from facemae.train.embed import embed_faces
 from facemae.train.hardware import hardware
@@ -12,6 +11,7 @@ from facemae.train.loader import Batch, Sight, batches, resize, to_unit
 from facemae.train.operations import multiply_adds
 from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine, warmup_steps
 from facemae.train.precision import autocast, resolve
+from facemae.train.products import fastest_product
 from facemae.train.world import World, gather_rows, join, mean_over_ranks, parallel, wait_for_all
 
 __all__ = [
@@ -26,12 +26,12 @@ __all__ = [
     "decay_groups",
     "drop_checkpoint",
     "embed_faces",
+    "fastest_product",
     "gather_rows",
     "hardware",
     "join",
     "load_checkpoint",
     "mean_over_ranks",
-    "measure_stages",
     "multiply_adds",
     "parallel",
     "read_journal",

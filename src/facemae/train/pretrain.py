@@ -4,7 +4,6 @@ visible, ids = gamma(I);  Î = D(E[visible]);  loss = pixel * MSE + instance * I
 """
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facemae.errors import NonFiniteLoss, RecipeError
+from facemae.errors import RecipeError
 from facemae.faces.faceset import FaceSet
 from facemae.faces.masks import kept_cells
 from facemae.nn.embedder import Embedder, prepare
@@ -22,15 +21,12 @@ from facemae.nn.patches import enlarge_cells, gather_patches, patchify
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import PretrainSpec
 from facemae.train.checkpoint import FILE as CHECKPOINT
-from facemae.train.checkpoint import all_finite, load_checkpoint, save_checkpoint
-from facemae.train.journal import Journal
+from facemae.train.checkpoint import load_checkpoint
 from facemae.train.loader import Batch, Sight, batches, to_unit
 from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine
 from facemae.train.precision import autocast
-from facemae.train.world import World, gather_rows, mean_over_ranks, parallel, wait_for_all
-
-REPORT = 10
-"""Steps between two rows of the journal; the loss is looked at for NaN as often."""
+from facemae.train.watch import REPORT, Watch
+from facemae.train.world import World, gather_rows, parallel
 
 
 def native_cell(image_size: int, patch_size: int, native: tuple[int, int]) -> int:
@@ -85,11 +81,19 @@ def pretrain(
     network = parallel(model, world)
     optimizer = torch.optim.AdamW(decay_groups(model, spec.weight_decay), lr=0.0, betas=spec.betas)
     begin = _resume(directory, model, optimizer)
-    journal = Journal(directory / "journal.jsonl", begin) if world.main else None
+    watch = Watch(
+        directory,
+        world=world,
+        execution=execution,
+        begin=begin,
+        end=steps,
+        every=REPORT,
+        step="step",
+        remedy=lambda: _remedy(directory),
+    )
     if phi is not None:
         phi = prepare(phi.frozen(), world.device)
     step_loss = _StepLoss(network, spec, phi, features, cell, world)
-    saved = time.monotonic()
     task_total, done = steps * spec.batch, begin * spec.batch
 
     with execution.progress.task("pretrain", task_total, "images", done) as task:
@@ -105,24 +109,10 @@ def pretrain(
             total.backward()
             clip_norm(model.parameters(), spec.clip)
             optimizer.step()
-            # ---- report -----------------------------------------------------------------------
-            note = ""
-            if (step + 1) % REPORT == 0 or step + 1 == steps:
-                values = mean_over_ranks([total.item(), *(term.item() for term in terms.values())], world)
-                _demand_finite(values[0], step, directory)
-                if journal:
-                    journal.write(step + 1, loss=values[0], **dict(zip(terms, values[1:], strict=True)))
-                note = f"loss {values[0]:.4f}"
-            task.advance(spec.batch, note)
-            # Only the main rank looks at the clock: nothing that the ranks do together may depend on it.
-            due = step + 1 == steps or time.monotonic() - saved > execution.checkpoint_seconds
-            if journal and due and all_finite(model):
-                journal.flush()
-                save_checkpoint(directory, _state(step + 1, model, optimizer))
-                saved = time.monotonic()
-    wait_for_all(world)
-    if journal:
-        journal.close()
+            # ---- report and keep --------------------------------------------------------------
+            task.advance(spec.batch, watch.report(step, loss=total, **terms))
+            watch.keep(step, model, lambda: {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    watch.close()
     return {"steps": steps, "image_steps": steps * spec.batch, "images": len(faces), "cell": cell}
 
 
@@ -173,18 +163,10 @@ class _StepLoss:
         return {"instance": terms.instance, "relation": terms.relation}
 
 
-def _demand_finite(loss: float, step: int, directory: Path) -> None:
-    if not math.isfinite(loss):
-        good = directory / CHECKPOINT
-        go_on = f"; to go on from the last good weights add --init {good}" if good.exists() else ""
-        raise NonFiniteLoss(
-            f"the loss became {loss} at step {step + 1}",
-            remedy=f"start again with a lower base_lr, clip=1.0 or precision=fp32{go_on}",
-        )
-
-
-def _state(step: int, model: FaceMAE, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+def _remedy(directory: Path) -> str:
+    good = directory / CHECKPOINT
+    go_on = f"; to go on from the last good weights add --init {good}" if good.exists() else ""
+    return f"start again with a lower base_lr, clip=1.0 or precision=fp32{go_on}"
 
 
 def _resume(directory: Path, model: FaceMAE, optimizer: torch.optim.Optimizer) -> int:

@@ -3,18 +3,22 @@
 A run started by ``torchrun`` has ``size`` ranks; anything else is a world of one, where all of this is a no-op.
 """
 
+import atexit
 import ctypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from facemae.errors import RecipeError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=12)
 """How long a rank waits for the others: the main rank may have to embed a whole set before the first step."""
@@ -53,6 +57,8 @@ def join(device: str = "auto") -> World:
         _keep_freed_memory()
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+        # gloo's threads abort the process where they outlive it.
+        atexit.register(dist.destroy_process_group)
     return World(rank, size, local)
 
 
@@ -94,6 +100,45 @@ def gather_rows(rows: Float[Tensor, "n d"], world: World) -> Float[Tensor, "m d"
     return rows if world.size == 1 else _Gather.apply(rows)
 
 
+def gather_labels(labels: Int64[Tensor, " n"], world: World) -> Int64[Tensor, " m"]:
+    """Labels of all ranks in rank order; every rank must bring the same number."""
+    if world.size == 1:
+        return labels
+    parts = [torch.empty_like(labels) for _ in range(world.size)]
+    dist.all_gather(parts, labels.contiguous())
+    return torch.cat(parts)
+
+
+def sum_over_ranks(values: Tensor, world: World) -> Tensor:
+    """``values`` itself, overwritten by its sum over the ranks; no gradient flows."""
+    if world.size > 1:
+        dist.all_reduce(values, op=dist.ReduceOp.SUM)
+    return values
+
+
+def max_over_ranks(values: Tensor, world: World) -> Tensor:
+    """``values`` itself, overwritten by its largest value over the ranks; no gradient flows."""
+    if world.size > 1:
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
+
+
+def all_agree(answer: bool, world: World) -> bool:
+    """Whether every rank says yes: how ranks that must act together come to one decision."""
+    if world.size == 1:
+        return answer
+    said = torch.tensor(int(answer), device=world.device)
+    dist.all_reduce(said, op=dist.ReduceOp.MIN)
+    return bool(said.item())
+
+
+def share_of(count: int, rank: int, size: int) -> range:
+    """Which of ``count`` rows rank r of W holds: count // W of them, one more on the first count mod W ranks."""
+    each, more = divmod(count, size)
+    start = each * rank + min(rank, more)
+    return range(start, start + each + (rank < more))
+
+
 def mean_over_ranks(values: Sequence[float], world: World) -> list[float]:
     """The mean of each value over the ranks."""
     if world.size == 1:
@@ -115,3 +160,11 @@ def wait_for_all(world: World) -> None:
     """Return when every rank has come here."""
     if world.size > 1:
         dist.barrier()
+
+
+def of_all(value: T, world: World) -> list[T]:
+    """The value that each rank brings, in rank order, once every rank has come here; the first is the main rank's."""
+    values: list[Any] = [value] * world.size
+    if world.size > 1:
+        dist.all_gather_object(values, value)
+    return values

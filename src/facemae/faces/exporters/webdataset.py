@@ -50,3 +50,4 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
+    archive.members = []  # type: ignore[attr-defined]  # it keeps every header; a shard has many
