@@ -1,13 +1,17 @@
 """Tiny worlds for tests: smooth pictures of a few people as finished sets, small networks as finished stages."""
 
+import os
+import socket
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -21,6 +25,7 @@ from facemae.spec.execution import Execution, Silent
 from facemae.spec.manifest import Kind
 from facemae.stages.pretrain import save_model
 from facemae.stages.stage import open_stage
+from facemae.train.world import World, join
 
 torch.set_num_threads(1)  # networks this small only wait for one another
 
@@ -139,3 +144,26 @@ def _people(labels: Sequence[int] | np.ndarray, files: Sequence[str] | None) -> 
         named.append(f"Person_{label:03d}/Person_{label:03d}_{seen[label]:04d}.png")
     names = tuple(f"Person_{i:03d}" for i in range(int(max(labels)) + 1))
     return People(names, tuple(files or named))
+
+
+def run_ranks(size: int, work: Callable[..., None], *arguments: Any, patience: float) -> None:
+    """``work(rank, size, port, *arguments)`` on ``size`` new processes, given up after ``patience`` seconds."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = torch.multiprocessing.start_processes(
+        work, (size, port, *arguments), size, join=False, daemon=True, start_method="spawn"
+    )
+    given_up = time.monotonic() + patience
+    while not processes.join(1.0):  # true once all have ended; raises what one of them raised
+        if time.monotonic() > given_up:
+            for process in processes.processes:
+                process.kill()
+            pytest.fail("the processes wait for one another")
+
+
+def join_as(rank: int, size: int, port: int) -> World:
+    """The world of one of the processes that `run_ranks` started."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    return join("cpu")

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from facemae.bench.networks import vitmae
 from facemae.errors import RecipeError
-from facemae.nn.keymaps import to_transformers
 from facemae.nn.mae import SIZES, FaceMAE, build_mae, pixel_loss
 from facemae.nn.patches import denormalize, gather_patches, normalize, patchify
 
@@ -24,27 +24,11 @@ def _batch(model: FaceMAE, batch: int = 2, ratio: float = 0.75) -> tuple[torch.T
 
 
 def _against_transformers(model: FaceMAE, batch: int) -> None:
-    transformers = pytest.importorskip("transformers")
-    size = model.size
-    config = transformers.ViTMAEConfig(
-        hidden_size=size.width,
-        num_hidden_layers=size.depth,
-        num_attention_heads=size.heads,
-        intermediate_size=4 * size.width,
-        image_size=size.image_size,
-        patch_size=size.patch_size,
-        decoder_hidden_size=size.decoder_width,
-        decoder_num_hidden_layers=size.decoder_depth,
-        decoder_num_attention_heads=size.decoder_heads,
-        decoder_intermediate_size=4 * size.decoder_width,
-        layer_norm_eps=1e-6,
-    )
+    pytest.importorskip("transformers")
     with torch.no_grad():
         for parameter in model.parameters():  # zero biases and unit gains would hide a swapped name
             parameter.add_(torch.randn_like(parameter) * 0.02)
-    peer = transformers.ViTMAEForPreTraining(config).eval()
-    names = "transformers5" if any(".q_proj." in key for key in peer.state_dict()) else "transformers4"
-    peer.load_state_dict(to_transformers(model.state_dict(), names=names), strict=True)
+    peer = vitmae(model).eval()
     images, noise, ids = _batch(model, batch)
     cut = patchify(images, patch_size=model.patch_size)
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)

@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +24,14 @@ from facemae.stages.reconstruct import CHUNK, reconstruct
 from facemae.stages.verify import verify
 from facemae.train import parts
 from facemae.train.parts import Parts, by_ranks, meet
-from facemae.train.world import World, join, of_all, wait_for_all
+from facemae.train.world import World, of_all, wait_for_all
 from helpers import (
     Interrupted,
     contents,
+    join_as,
     plain,
     pulling_plug,
+    run_ranks,
     smooth_photos,
     tiny_mae,
     write_model,
@@ -102,9 +102,7 @@ Job = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 def one_rank(rank: int, size: int, port: int, jobs: Sequence[Job]) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    world = join("cpu")
+    world = join_as(rank, size, port)
     assert of_all(rank, world) == list(range(size))
     with pytest.MonkeyPatch.context() as patch:
         coarse_parts(patch)
@@ -115,18 +113,7 @@ def one_rank(rank: int, size: int, port: int, jobs: Sequence[Job]) -> None:
 
 def together(size: int, *jobs: Job) -> None:
     """The jobs one after another, each by all of ``size`` processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ranks = torch.multiprocessing.start_processes(
-        one_rank, (size, port, jobs), size, join=False, daemon=True, start_method="spawn"
-    )
-    given_up = time.monotonic() + PATIENCE
-    while not ranks.join(1.0):
-        if time.monotonic() > given_up:
-            for process in ranks.processes:
-                process.kill()
-            pytest.fail("the processes wait for one another")
+    run_ranks(size, one_rank, jobs, patience=PATIENCE)
 
 
 # ---- the tests -----------------------------------------------------------------------------------------------------

@@ -1,10 +1,7 @@
 """What each of several processes does, all of it in one start; what they find is left in a folder for the tests."""
 
 import json
-import os
 import shutil
-import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +21,8 @@ from facemae.stages.recognize import recognize
 from facemae.train import pretrain as pretrain_loop
 from facemae.train import recognize as recognize_loop
 from facemae.train.partial_fc import PartialFC
-from facemae.train.world import World, all_agree, gather_labels, gather_rows, join, mean_over_ranks, of_all, parallel
-from helpers import TINY, Interrupted, plain, pulling_plug, write_people_set, write_recogniser
+from facemae.train.world import World, all_agree, gather_labels, gather_rows, mean_over_ranks, of_all, parallel
+from helpers import TINY, Interrupted, join_as, plain, pulling_plug, run_ranks, write_people_set, write_recogniser
 
 PATIENCE = 600
 """Seconds after which processes that wait for one another are given up."""
@@ -63,20 +60,9 @@ def start(ranks: int, folder: Path, earlier: Path | None) -> Path:
     folder.mkdir()
     write_people_set(folder / "set", 6, 4)
     write_recogniser(folder / "phi")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     if earlier is not None:
         take_over(earlier, folder)
-    processes = torch.multiprocessing.start_processes(
-        one_rank, (ranks, port, folder), ranks, join=False, daemon=True, start_method="spawn"
-    )
-    given_up = time.monotonic() + PATIENCE
-    while not processes.join(1.0):  # true once all have ended; raises what one of them raised
-        if time.monotonic() > given_up:
-            for process in processes.processes:
-                process.kill()
-            pytest.fail("the processes wait for one another")
+    run_ranks(ranks, one_rank, folder, patience=PATIENCE)
     return folder
 
 
@@ -88,9 +74,7 @@ def take_over(earlier: Path, folder: Path) -> None:
 
 def one_rank(rank: int, ranks: int, port: int, folder: Path) -> None:
     """What each process does."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": str(ranks), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    world = join("cpu")
+    world = join_as(rank, ranks, port)
     found = words(world) | {"irm": {}}
     for dtype in (torch.float64, torch.float32):
         terms, gradient = learned(irm_batch(dtype).chunk(ranks)[rank], world)

@@ -16,7 +16,7 @@ from facemae.bench.peers import Offer, exported, load, offered, onnxruntime_call
 from facemae.bench.stages import END_TO_END, embed_lap, loaded, patches, reconstruct_lap, views
 from facemae.bench.workspace import Workspace
 from facemae.nn.mae import FaceMAE, Size
-from facemae.nn.patches import normalize, unpatchify
+from facemae.nn.patches import normalize, patchify, unpatchify
 from facemae.nn.vitmae_names import Names, to_transformers
 from facemae.spec.recipe import EmbedSpec, ReconstructSpec
 from facemae.stages.pretrain import load_model
@@ -53,7 +53,7 @@ def vitmae_forward(work: Workspace, size: str) -> list[Offer]:
 
     def build() -> list[Contender]:
         net, operations = load_model(work.model(size)), mae_work(size).forward
-        peer, half = (_vitmae(net).to(work.device).eval() for _ in range(2))
+        peer, half = (vitmae(net).to(work.device).eval() for _ in range(2))
         models = (peer, peer, half.to(torch.bfloat16))
         pixels, count = _pixels(work, net.size), len(views(work))
         found = []
@@ -78,7 +78,7 @@ def vitmae_step(work: Workspace, size: str) -> list[Offer]:
 
     def build() -> list[Contender]:
         net, batch = load_model(work.model(size)), work.sizes.step_batch(size)
-        model = _vitmae(net).to(work.device)
+        model = vitmae(net).to(work.device)
         checks = [_difference(work, size, model.eval(), _context(name, work)) for name in names]
         model.train()
         pixels = _pixels(work, net.size)
@@ -131,7 +131,8 @@ def _on_engine(work: Workspace, lap: Callable[[], Lap], operations: int) -> Cont
     return Contender(OWN_VINO, resolve("auto", work.device), lap, operations)
 
 
-def _vitmae(net: FaceMAE) -> Any:
+def vitmae(net: FaceMAE) -> Any:
+    """transformers' ViTMAE with the geometry and the weights of ``net``, 75 % masked."""
     transformers = load("transformers")
     size = net.size
     config = transformers.ViTMAEConfig(
@@ -157,8 +158,7 @@ def _vitmae(net: FaceMAE) -> Any:
 def _pixels(work: Workspace, size: Size) -> Tensor:
     """A chunk of photos, as ViTMAE's image processor leaves them."""
     images = torch.nn.functional.interpolate(views(work), (size.image_size, size.image_size), mode="bilinear")
-    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], device=work.device).view(2, 3, 1, 1)
-    return (images - mean) / std
+    return unpatchify(normalize(patchify(images, patch_size=size.patch_size)), patch_size=size.patch_size)
 
 
 @torch.no_grad()
