@@ -13,8 +13,8 @@ from facemae.errors import RecipeError
 from facemae.plan import Job, Plan, find_data
 from facemae.spec.execution import Execution, Silent
 from facemae.spec.manifest import Manifest, write_manifest
-from facemae.spec.recipe import build
 from facemae.spec.table import Table
+from facemae.spec.validation import build
 
 
 def table(**changes: Any) -> Table:

@@ -18,6 +18,7 @@ from facemae.report import PictureGrid, write_report
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import FILE, digest_of, read_manifest
 from facemae.spec.normalisation import Normalisation
+from facemae.spec.reading import merge, read_toml
 from facemae.spec.recipe import (
     AuditSpec,
     ImportSpec,
@@ -26,12 +27,10 @@ from facemae.spec.recipe import (
     RecognizeSpec,
     ReconstructSpec,
     VerifySpec,
-    build,
-    merge,
-    read_toml,
 )
 from facemae.spec.results import Results
 from facemae.spec.table import Protocol, Row, StageCall, Table, slug, stage_name
+from facemae.spec.validation import build
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.import_ import import_faces
 from facemae.stages.linkage import read_linkage

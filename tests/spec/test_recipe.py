@@ -9,6 +9,7 @@ import facemae
 from facemae.errors import RecipeError
 from facemae.spec import recipe as recipe_module
 from facemae.spec.manifest import digest_of
+from facemae.spec.reading import merge, parse_settings, read_toml, recipe_names, section_spec
 from facemae.spec.recipe import (
     SECTIONS,
     AuditSpec,
@@ -19,14 +20,9 @@ from facemae.spec.recipe import (
     Recipe,
     RecognizeSpec,
     VerifySpec,
-    build,
-    merge,
-    parse_settings,
-    read_toml,
-    recipe_names,
-    section_spec,
 )
 from facemae.spec.table import StageCall, Table
+from facemae.spec.validation import build
 
 RECIPES = Path(facemae.__file__).parent / "recipes"
 PACKAGED = sorted(str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.toml"))

@@ -6,8 +6,9 @@ import pytest
 
 from facemae.errors import RecipeError
 from facemae.spec.normalisation import Statistics
-from facemae.spec.recipe import build, merge
+from facemae.spec.reading import merge
 from facemae.spec.table import Table, stage_name
+from facemae.spec.validation import build
 
 ORIGINAL = {"label": "Original", "train": "people"}
 

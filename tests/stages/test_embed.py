@@ -12,7 +12,8 @@ from facemae.errors import FaceMAEError, NotAFaceSet, OutputExists, RecipeError,
 from facemae.nn.embedder import build_backbone
 from facemae.spec.manifest import read_manifest
 from facemae.spec.normalisation import Statistics
-from facemae.spec.recipe import AuditSpec, EmbedSpec, PretrainSpec, VerifySpec, build
+from facemae.spec.recipe import AuditSpec, EmbedSpec, PretrainSpec, VerifySpec
+from facemae.spec.validation import build
 from facemae.stages import embed as stage
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.embed import embed, load_vectors, open_embedder, vectors_of

@@ -130,9 +130,9 @@ def _reader(work: Workspace, name: str, call: Callable[[], int], records: int, e
 # ---- embedding ----------------------------------------------------------------------------------
 
 
-def exported(embedder: torch.nn.Module, pixels: torch.Tensor, path: Path) -> str:
+def exported(body: torch.nn.Module, inputs: torch.Tensor, path: Path) -> str:
     """The frozen network as an ONNX graph of one batch size, which is what these engines like best."""
-    torch.onnx.export(embedder, (pixels,), str(path), dynamo=False, input_names=["images"], output_names=["vectors"])
+    torch.onnx.export(body, (inputs,), str(path), dynamo=False, input_names=["images"], output_names=["vectors"])
     return str(path)
 
 

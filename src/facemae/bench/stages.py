@@ -13,7 +13,7 @@ from facemae.bench.pairs import Contender, Lap
 from facemae.bench.workspace import SEED, Workspace, phi_spec, pixel_spec
 from facemae.faces.codec import decode, encode_jpeg
 from facemae.faces.faceset import FaceSet
-from facemae.measure.retrieval import topk
+from facemae.measure.retrieval import FLOAT32, Product, topk
 from facemae.nn.embedder import Embedder, embed_views, load_embedder, prepare
 from facemae.nn.mae import FaceMAE
 from facemae.nn.patches import enlarge_cells
@@ -27,9 +27,11 @@ from facemae.stages.recognize import recognize
 from facemae.stages.reconstruct import reconstruct
 from facemae.train.loader import to_unit
 from facemae.train.precision import autocast, resolve
+from facemae.train.products import fastest_product
 
 END_TO_END = "facemae"
 FORWARD = "facemae, forward alone"
+FULL_PRODUCT = "facemae, float32 nominates"
 K = 4
 
 
@@ -223,9 +225,14 @@ def recognizing(work: Workspace, backbone: str) -> list[Contender]:
 def retrieving(work: Workspace) -> list[Contender]:
     """The exact nearest four on the processor, whatever the device; a query is compared with the whole gallery."""
     queries, gallery = work.vectors
+    operations = topk_work(len(gallery), gallery.shape[1])
 
-    def call() -> tuple[np.ndarray, np.ndarray]:
-        return topk(queries, gallery, K)
+    def search(name: str, dtype: str, product: Product) -> Contender:
+        lap = work.repeated(lambda: topk(queries, gallery, K, product=product), len(queries))
+        return Contender(name, dtype, lap, operations)
 
-    lap = work.repeated(call, len(queries))
-    return [Contender(END_TO_END, "fp32", lap, topk_work(len(gallery), gallery.shape[1]))]
+    fastest = fastest_product()
+    return [
+        search(END_TO_END, "fp32" if fastest is FLOAT32 else "bf16", fastest),
+        search(FULL_PRODUCT, "fp32", FLOAT32),
+    ]

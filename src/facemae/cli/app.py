@@ -61,7 +61,8 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Photos to a face set: folders of people, tars of them, LFW, CFP, AgeDB, or synthetic people."""
-    from facemae.spec.recipe import ImportSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import ImportSpec
     from facemae.stages.import_ import import_faces
 
     if len(sources) < 2:
@@ -74,7 +75,8 @@ def import_(
 @app.command("export", no_args_is_help=True)
 def export(faces: In, out: Out, recipe: Recipe = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """A face set to a folder of people or WebDataset shards."""
-    from facemae.spec.recipe import ExportSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import ExportSpec
     from facemae.stages.export import export_faces
 
     count = export_faces(faces, out, section_spec("export", ExportSpec, recipe, settings or []))
@@ -92,7 +94,8 @@ def mask(
     as_json: AsJson = False,
 ) -> None:
     """Keep a quarter of every photo, shuffled and re-keyed; the way back stays in OUT.private."""
-    from facemae.spec.recipe import MaskSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import MaskSpec
     from facemae.stages.mask import mask as run
 
     out = run(faces, out, section_spec("mask", MaskSpec, recipe, with_seed(settings, seed)), execution(), like=like)
@@ -116,7 +119,8 @@ def pretrain(
     as_json: AsJson = False,
 ) -> None:
     """Train a masked autoencoder on public people, with the pixel, instance and relation losses."""
-    from facemae.spec.recipe import PretrainSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import PretrainSpec
     from facemae.stages.pretrain import pretrain as run
 
     spec = section_spec("pretrain", PretrainSpec, recipe, with_seed(settings, seed))
@@ -135,7 +139,8 @@ def reconstruct(
     as_json: AsJson = False,
 ) -> None:
     """Masked photos to the set that is released; originals are refused."""
-    from facemae.spec.recipe import ReconstructSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import ReconstructSpec
     from facemae.stages.reconstruct import reconstruct as run
 
     spec = section_spec("reconstruct", ReconstructSpec, recipe, settings or [])
@@ -154,7 +159,8 @@ def recognize(
     as_json: AsJson = False,
 ) -> None:
     """Train a recogniser on any face set."""
-    from facemae.spec.recipe import RecognizeSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import RecognizeSpec
     from facemae.stages.recognize import recognize as run
 
     spec = section_spec("recognize", RecognizeSpec, recipe, with_seed(settings, seed))
@@ -172,7 +178,8 @@ def embed(
     as_json: AsJson = False,
 ) -> None:
     """Raw vectors of every photo and of its mirror image, as one .npy."""
-    from facemae.spec.recipe import EmbedSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import EmbedSpec
     from facemae.stages.embed import embed as run
 
     spec = section_spec("embed", EmbedSpec, recipe, settings or [])
@@ -193,7 +200,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Ten-fold verification accuracy and TAR@FAR with intervals over people."""
-    from facemae.spec.recipe import VerifySpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import VerifySpec
     from facemae.stages.verify import verify as run
 
     if pairs is None:
@@ -229,7 +237,8 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """What somebody with other photos of the released people finds (a measured lower bound on leakage)."""
-    from facemae.spec.recipe import AuditSpec, section_spec
+    from facemae.spec.reading import section_spec
+    from facemae.spec.recipe import AuditSpec
     from facemae.stages.audit import Inputs
     from facemae.stages.audit import audit as run
 

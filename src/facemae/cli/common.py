@@ -114,7 +114,9 @@ def networks(texts: Sequence[str]) -> "tuple[dict[str, Path], dict[str, Normalis
 
 
 def _network(text: str) -> "tuple[str, Path, Normalisation | None]":
-    from facemae.spec.recipe import EmbedSpec, build, parse_settings
+    from facemae.spec.reading import parse_settings
+    from facemae.spec.recipe import EmbedSpec
+    from facemae.spec.validation import build
 
     name, equals, rest = text.partition("=")
     # A path may hold both signs itself: what exists as it stands is taken as it stands.

@@ -13,6 +13,7 @@ from facemae.spec.manifest import (
     write_manifest,
 )
 from facemae.spec.normalisation import Normalisation, Statistics
+from facemae.spec.reading import merge, parse_settings, read_toml, recipe_names, section_spec
 from facemae.spec.recipe import (
     SECTIONS,
     AuditSpec,
@@ -28,11 +29,6 @@ from facemae.spec.recipe import (
     ReconstructSpec,
     SyntheticSpec,
     VerifySpec,
-    merge,
-    parse_settings,
-    read_toml,
-    recipe_names,
-    section_spec,
 )
 from facemae.spec.results import (
     ClaimResult,
