@@ -7,7 +7,7 @@ import pytest
 
 import facemae
 from facemae.errors import RecipeError
-from facemae.spec import recipe as recipe_module
+from facemae.spec import reading as reading_module
 from facemae.spec.manifest import digest_of
 from facemae.spec.reading import merge, parse_settings, read_toml, recipe_names, section_spec
 from facemae.spec.recipe import (
@@ -165,7 +165,7 @@ def test_a_base_of_the_package_is_never_taken_from_the_working_directory(
     package.mkdir()
     write(package / "base.toml", "[mask]\nratio = 0.5\n")
     write(package / "child.toml", 'extends = "base"\n')
-    monkeypatch.setattr(recipe_module.resources, "files", lambda name: package)
+    monkeypatch.setattr(reading_module.resources, "files", lambda name: package)
     write(tmp_path / "base", "[mask]\nratio = 0.9\n")
     monkeypatch.chdir(tmp_path)
     assert read_toml("child") == {"mask": {"ratio": 0.5}}
