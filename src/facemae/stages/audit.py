@@ -20,10 +20,10 @@ from facemae.spec.results import EVERYBODY, IMITATED, RELEASED, UNPROTECTED
 from facemae.stages.embed import vectors_of
 from facemae.stages.inputs import source_digest
 from facemae.stages.linkage import private_folder, read_linkage
-from facemae.stages.stage import open_stage
-from facemae.train.parts import by_ranks, meet
+from facemae.stages.shared import open_shared
+from facemae.train.parts import by_ranks
 from facemae.train.products import fastest_product
-from facemae.train.world import World, join, of_all
+from facemae.train.world import World, join
 
 RESULT, REPLICATES = "audit.json", "replicates.npz"
 
@@ -85,8 +85,8 @@ def audit(inputs: Inputs, out: Path, spec: AuditSpec, execution: Execution, *, c
     parents = {name: source_digest(Path(path)) for name, path in _paths(inputs).items()}
     settings = spec.model_dump() | {"version": VERSION, "normalize_of": _plain(inputs.normalize)}
     world = join(execution.device)
-    with open_stage("audit", out, spec=settings, parents=parents, main=world.main) as stage:
-        if not of_all(stage.finished, world)[0]:
+    with open_shared("audit", out, spec=settings, parents=parents, world=world) as stage:
+        if not stage.finished:
             auditor = _Auditor(inputs, spec, execution, cache, world)
             findings = [found for name in inputs.embedders for found in auditor.attack(name)]
             if world.main:
@@ -95,7 +95,6 @@ def audit(inputs: Inputs, out: Path, spec: AuditSpec, execution: Execution, *, c
                 # Matched by people and seed over all audits of the same originals: paired intervals come from these.
                 _write_replicates(stage.directory / REPLICATES, findings)
                 stage.publish("audit", {"attacks": len(rows)})
-            meet(Path(out), world)
     return read_audit(out)
 
 

@@ -14,11 +14,10 @@ from facemae.spec.manifest import digest_of
 from facemae.spec.normalisation import Normalisation, Statistics
 from facemae.spec.recipe import EmbedSpec
 from facemae.stages.inputs import source_digest
-from facemae.stages.stage import open_stage
+from facemae.stages.shared import open_shared
 from facemae.train.embed import embed_faces
-from facemae.train.parts import meet
 from facemae.train.precision import resolve
-from facemae.train.world import join, of_all
+from facemae.train.world import join
 
 VECTORS = "embeddings.npy"
 
@@ -33,8 +32,8 @@ def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Ex
     parents = {"embedder": source_digest(Path(embedder), execution), "faces": photos.digest}
     world = join(execution.device)
     settings = _settings(embedder, spec, world.device)
-    with open_stage("embed", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
-        if not of_all(stage.finished, world)[0]:
+    with open_shared("embed", out, spec=settings, parents=parents, resumable=True, world=world) as stage:
+        if not stage.finished:
             net = open_embedder(embedder, spec.normalize)
             if spec.engine == "openvino":
                 compiled(net.frozen().body, precision=settings["precision"], device=world.device)
@@ -43,7 +42,6 @@ def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Ex
             )
             if world.main:
                 stage.publish("embeddings", {"records": len(vectors), "dimension": int(vectors.shape[2])})
-            meet(Path(out), world)
     return Path(out)
 
 

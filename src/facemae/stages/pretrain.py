@@ -18,11 +18,11 @@ from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import EmbedSpec, PretrainSpec
 from facemae.stages.embed import open_embedder, vectors_of
 from facemae.stages.inputs import source_digest
-from facemae.stages.stage import open_stage
+from facemae.stages.shared import open_shared
 from facemae.train.checkpoint import drop_checkpoint, write_bytes
 from facemae.train.precision import resolve
 from facemae.train.pretrain import pretrain as train
-from facemae.train.world import join, wait_for_all
+from facemae.train.world import join
 
 WEIGHTS, GEOMETRY = "model.safetensors", "model.json"
 
@@ -62,7 +62,7 @@ def pretrain(
         parents["init"] = source_digest(Path(init), execution)
     world = join(execution.device)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
-    with open_stage("pretrain", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
+    with open_shared("pretrain", out, spec=settings, parents=parents, resumable=True, world=world) as stage:
         if not stage.finished:
             torch.manual_seed(spec.seed)
             model = build_mae(spec.size, image_size=spec.image_size, patch_size=spec.patch_size)
@@ -85,7 +85,6 @@ def pretrain(
                 shutil.rmtree(own, ignore_errors=True)
                 stage.publish("model", facts | {"native": list(photos.size), "parameters": _count(model)})
                 drop_checkpoint(stage.out)
-            wait_for_all(world)
     return Path(out)
 
 

@@ -8,11 +8,11 @@ from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import Embedder, build_backbone, own_width, save_recogniser
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import RecognizeSpec
-from facemae.stages.stage import open_stage
+from facemae.stages.shared import open_shared
 from facemae.train.checkpoint import drop_checkpoint
 from facemae.train.precision import resolve
 from facemae.train.recognize import recognize as train
-from facemae.train.world import join, wait_for_all
+from facemae.train.world import join
 
 
 def recognize(faces: Path, out: Path, spec: RecognizeSpec, execution: Execution) -> Path:
@@ -22,7 +22,7 @@ def recognize(faces: Path, out: Path, spec: RecognizeSpec, execution: Execution)
     width = spec.width or own_width(spec.backbone)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device), "width": width}
     parents = {"faces": photos.digest}
-    with open_stage("recognize", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
+    with open_shared("recognize", out, spec=settings, parents=parents, resumable=True, world=world) as stage:
         if not stage.finished:
             torch.manual_seed(spec.seed)
             config = {
@@ -39,5 +39,4 @@ def recognize(faces: Path, out: Path, spec: RecognizeSpec, execution: Execution)
                 save_recogniser(stage.directory, net, config)
                 stage.publish("recogniser", facts)
                 drop_checkpoint(stage.out)
-            wait_for_all(world)
     return Path(out)

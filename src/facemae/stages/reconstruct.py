@@ -21,10 +21,10 @@ from facemae.spec.execution import Execution, Task
 from facemae.spec.recipe import ReconstructSpec
 from facemae.stages.inputs import source_digest
 from facemae.stages.pretrain import load_model
-from facemae.stages.stage import open_stage
-from facemae.train.parts import Parts, meet
+from facemae.stages.shared import open_shared
+from facemae.train.parts import Parts
 from facemae.train.precision import autocast, resolve
-from facemae.train.world import World, join, of_all, wait_for_all
+from facemae.train.world import World, join, wait_for_all
 
 CHUNK = 64
 """Images per forward pass, by record number and padded at the end: part of the result. Batch size, workers and
@@ -47,8 +47,8 @@ def reconstruct(model: Path, masked: Path, out: Path, spec: ReconstructSpec, exe
     world = join(execution.device)
     parents = {"model": source_digest(Path(model)), "masked": faces.digest}
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
-    with open_stage("reconstruct", out, spec=settings, parents=parents, resumable=True, main=world.main) as stage:
-        if not of_all(stage.finished, world)[0]:
+    with open_shared("reconstruct", out, spec=settings, parents=parents, resumable=True, world=world) as stage:
+        if not stage.finished:
             net = net.to(world.device).eval()
             if spec.engine == "openvino":
                 compiled(net, precision=settings["precision"], device=world.device)
@@ -60,7 +60,6 @@ def reconstruct(model: Path, masked: Path, out: Path, spec: ReconstructSpec, exe
                 size = {"identities": faces.num_identities, "size": [grid * cell, grid * cell]}
                 pixels = {"true_pixels": _share(faces) if spec.paste_visible else 0.0}
                 stage.publish("reconstructed", {"records": work.join_parts()} | size | pixels)
-            meet(Path(out), world)
     return Path(out)
 
 

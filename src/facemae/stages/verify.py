@@ -15,11 +15,11 @@ from facemae.spec.manifest import write_json
 from facemae.spec.recipe import EmbedSpec, VerifySpec
 from facemae.stages.embed import vectors_of
 from facemae.stages.inputs import source_digest
-from facemae.stages.stage import Stage, open_stage
+from facemae.stages.shared import open_shared
+from facemae.stages.stage import Stage
 from facemae.train.checkpoint import write_bytes
-from facemae.train.parts import meet
 from facemae.train.precision import resolve
-from facemae.train.world import join, of_all
+from facemae.train.world import join
 
 RESULT, REPLICATES = "verification.json", "replicates.npy"
 
@@ -45,13 +45,12 @@ def verify(
     world = join(execution.device)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
     settings |= _folds(listed.fold)
-    with open_stage("verify", out, spec=settings, parents=parents, main=world.main) as stage:
-        if not of_all(stage.finished, world)[0]:
+    with open_shared("verify", out, spec=settings, parents=parents, world=world) as stage:
+        if not stage.finished:
             wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
             vectors = np.asarray(vectors_of(embedder, faces, wanted, execution, cache))
             if world.main:
                 _finish(stage, ten_folds(vectors, listed, photos.identities.astype(np.int64), spec), vectors)
-            meet(Path(out), world)
     return read_result(out)
 
 
