@@ -19,7 +19,8 @@ from facemae.faces.codec import encode_png
 from facemae.faces.faceset import FaceSet, write_people
 from facemae.faces.record import People
 from facemae.faces.writer import FaceSetWriter
-from facemae.nn.embedder import build_backbone, save_recogniser
+from facemae.nn.backbones import build_backbone
+from facemae.nn.embedder import save_recogniser
 from facemae.nn.mae import FaceMAE, Size
 from facemae.spec.execution import Execution, Silent
 from facemae.spec.manifest import Kind
@@ -48,14 +49,16 @@ def write_set(
     *,
     kind: Kind = "original",
     files: Sequence[str] | None = None,
+    extras: Sequence[dict[str, Any] | None] | None = None,
     **facts: Any,
 ) -> Path:
     """A finished, lossless set of these images; originals carry names, and so does every set with ``files``."""
-    content = {"bytes": zlib.crc32(images.tobytes()), "labels": [int(label) for label in labels], "kind": kind}
+    content: dict[str, Any] = {"bytes": zlib.crc32(images.tobytes()), "labels": [int(label) for label in labels]}
+    content |= {"kind": kind} | ({"extras": repr(list(extras))} if extras else {})
     with open_stage("test-set", directory, spec=content, parents={}) as stage:
         writer = FaceSetWriter(stage.directory)
-        for image, label in zip(images, labels, strict=True):
-            writer.add(encode_png(image), int(label))
+        for image, label, more in zip(images, labels, extras or [None] * len(images), strict=True):
+            writer.add(encode_png(image), int(label), extras=more)
         writer.finish()
         if kind == "original" or files is not None:
             write_people(stage.directory, _people(labels, files))

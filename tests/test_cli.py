@@ -15,7 +15,9 @@ from facemae.cli.reproduce import command_line
 from facemae.errors import DataError, RecipeError
 from facemae.spec.execution import Silent
 from facemae.spec.normalisation import Statistics
+from facemae.spec.recipe import RecognizeSpec
 from facemae.spec.results import Results
+from facemae.spec.table import Table
 from folders import demand_one_line, facemae, jpeg, noise, originals, plant, png
 
 VERBS = [command.name for command in app.registered_commands]
@@ -107,7 +109,7 @@ def test_python_dash_m(tmp_path: Path) -> None:
         (["mask", "{here}", "{here}/out"], "is not a finished facemae directory"),
         (["mask", "{here}/set", "{here}/out", "--set", "ratio"], "--set: got 'ratio'; needed key=value"),
         (["mask", "{here}/set", "{here}/out", "--set", "ratio=2", "--set", "cel=3"],
-         "settings of mask: ratio: input should be less than 1 (got 2); cel: unknown key; keys here are cell, method,"),
+         "settings of mask: ratio: input should be less than 1 (got 2); cel: unknown key; keys here are block, cell,"),
         (["mask", "{here}/set", "{here}/out", "--recipe", "nothing"], "no such recipe: got 'nothing'"),
         (["mask", "{here}/set", "{here}/out", "--recipe", "{here}/file"], "is not TOML"),
         (["export", "{here}/set", "{here}/file"], "exists: name another OUT"),
@@ -267,15 +269,15 @@ def test_the_command_is_as_given_without_the_paths_of_a_machine(tmp_path: Path) 
 class Finished:
     """A plan of which everything is there, and something more."""
 
-    def __init__(self, table: object, runs: Path, *_: object) -> None:
-        self.runs = runs
+    def __init__(self, table: Table, runs: Path, *_: object) -> None:
+        self.table, self.runs = table, runs
 
     def run(self, only: list[str]) -> list[str]:
         return only or ["people", "masked"]
 
-    def publish(self, out: Path, command: str) -> Results:
+    def publish(self, out: Path, command: str, *, name: str | None = None) -> Results:
         nothing: dict[str, tuple[()]] = dict.fromkeys(("rows", "judges", "paired", "claims"), ())
-        return Results(title="T", command=command, digest="0", hardware={}, **nothing)  # type: ignore[arg-type]
+        return Results(title=name or "T", command=command, digest="0", hardware={}, **nothing)  # type: ignore[arg-type]
 
     def leftovers(self) -> list[Path]:
         return [self.runs / f".masked.{i:012d}.partial" for i in range(2)]
@@ -292,6 +294,32 @@ def test_reproduce_as_json_and_what_is_left(
     ended = facemae(capsys, "reproduce", "demo", "--only", "masked", "--json")
     assert json.loads(ended.out) == {"jobs": ["masked"]}
     assert facemae(capsys, "reproduce", "demo", "--only", "masked").out == "finished: masked\n"
+
+
+def test_all_tables_are_published_side_by_side(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facemae.plan.Plan", Finished)
+    ended = facemae(capsys, "reproduce", "all", "results", "--scale", "synthetic")
+    named = [f"table{i}-synthetic" for i in range(1, 9)] + [f"figure{i}-synthetic" for i in (3, 4, 5)]
+    assert [line for line in ended.out.splitlines() if line.startswith("report: ")] == [
+        f"report: results/{name}.html" for name in named
+    ]
+    assert "runs/synthetic/.masked.*.partial" in ended.err
+
+
+def test_an_estimate_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    runs = ("--runs", str(tmp_path / "runs"))
+    ended = facemae(capsys, "reproduce", "table2", "--scale", "paper", "--estimate", "--json", *runs)
+    found = json.loads(ended.out)
+    assert found["operations"] == pytest.approx(sum(job["operations"] for job in found["jobs"] if job["operations"]))
+    # Eight A100 at 40 %: the formula of docs/scaling.md.
+    assert found["days_on_8_a100"] == pytest.approx(found["operations"] / (8 * 0.4 * 312e12) / 86400)
+    assert not (tmp_path / "runs").exists()
+    lines = facemae(capsys, "reproduce", "table2", "--scale", "paper", "--estimate").out.splitlines()
+    assert len(lines) == len(found["jobs"]) + 1
+    assert lines[0].startswith("mae ")
+    assert "847,048,400 images" in lines[0]
 
 
 # ---- several processes ---------------------------------------------------------------------------------------------
@@ -361,13 +389,30 @@ def test_only_the_first_process_prints(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     originals(tmp_path / "set", [noise(0)], [0])
-    monkeypatch.setattr("facemae.stages.recognize.recognize", lambda faces, *_: faces)
+    monkeypatch.setattr("facemae.stages.recognize.recognize", lambda faces, *_, **__: faces)
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, printed in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)
         ended = facemae(capsys, "recognize", tmp_path / "set", tmp_path / "out")
         assert (ended.code, bool(ended.out), ended.err) == (0, printed, "")
         assert isinstance(execution().progress, Silent) != printed
+
+
+def test_real_photos_reach_the_recogniser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def noting(faces: Path, out: Path, spec: RecognizeSpec, execution: object, *, real: Path | None) -> Path:
+        asked.extend([spec.mixup, spec.domain_mix, real])
+        return faces
+
+    monkeypatch.setattr("facemae.stages.recognize.recognize", noting)
+    monkeypatch.setattr("facemae.cli.app.report_stage", lambda *_: None)
+    set_ = tmp_path / "set"
+    originals(set_, [noise(0)], [0])
+    facemae(capsys, "recognize", set_, tmp_path / "out", "--recipe", "synface", "--real", set_, "--set", "domain_mix=1")
+    assert asked == ["identity", 1.0, set_]
 
 
 # ---- bars ----------------------------------------------------------------------------------------------------------

@@ -7,9 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from importlinter.cli import lint_imports
-
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src/facemae").rglob("*.py"))
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_LOOP = 330, 60, 120
@@ -49,9 +46,11 @@ def test_there_is_a_house() -> None:
     assert ROOT / "README.md" in PUBLISHED
 
 
-def test_rooms_see_only_what_lies_below(capsys: pytest.CaptureFixture[str]) -> None:
-    failed = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
-    assert failed == 0, capsys.readouterr().out
+def test_rooms_see_only_what_lies_below() -> None:
+    # In a process of its own: it makes itself at home in the streams of the one it runs in.
+    command = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True, no_logo=True))"
+    ended = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_files_are_short() -> None:

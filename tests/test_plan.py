@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from facemae import plan as module
-from facemae.errors import RecipeError
+from facemae.errors import FaceMAEError, RecipeError
 from facemae.plan import Job, Plan, find_data
+from facemae.plan import jobs as module
 from facemae.spec.execution import Execution, Silent
 from facemae.spec.manifest import Manifest, write_manifest
 from facemae.spec.table import Table
@@ -20,11 +20,10 @@ from facemae.spec.validation import build
 def table(**changes: Any) -> Table:
     content: dict[str, Any] = {
         "title": "One row",
-        "original": "people",
         "seeds": [0],
         "protocols": [{"name": "LFW", "faces": "people", "pairs": "people/pairs/lfw.csv"}],
         "judges": [{"name": "phi", "source": "data:phi.onnx", "normalize": "imagenet"}],
-        "rows": [{"label": "75 % masked", "train": "masked", "linkage": "masked.private"}],
+        "rows": [{"label": "75 % masked", "train": "masked"}],
         "stages": {
             "masked": {"verb": "mask", "inputs": ["people"]},
             "people": {"verb": "import", "inputs": ["synthetic"]},
@@ -59,7 +58,7 @@ def finish(directory: Path, digest: str) -> None:
     )
 
 
-JOBS = ["people", "masked", "recognize-masked-s0", "judge-phi-LFW", "audit-75---masked"]
+JOBS = ["people", "masked", "recognize-masked-s0", "judge-phi-LFW", "audit-masked"]
 
 
 def test_jobs_come_after_what_they_need(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_jobs_come_after_what_they_need(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("only", "run"),
-    [((), JOBS), (("masked",), ["masked"]), (("*masked", "people"), ["people", "masked", "audit-75---masked"])],
+    [((), JOBS), (("masked",), ["masked"]), (("*masked", "people"), ["people", "masked", "audit-masked"])],
 )
 def test_only_takes_exact_names_and_patterns_and_the_bar_names_the_running_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...], run: list[str]
@@ -98,7 +97,7 @@ def test_the_published_digest_covers_the_table_and_everything_it_rests_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "tabulate", lambda *_: ((), (), (), ()))
-    monkeypatch.setattr(module, "write_report", lambda *_: None)
+    monkeypatch.setattr(module, "write_report", lambda *_, **__: None)
     names = [*JOBS, "verify-masked-s0-LFW"]
 
     def published(runs: Path, changed: str | None = None, **changes: Any) -> str:
@@ -130,7 +129,7 @@ def test_data_lies_where_the_table_says_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(module.FaceMAEError, match=r"got no phi\.onnx in sets; name the folder"):
+    with pytest.raises(FaceMAEError, match=r"got no phi\.onnx in sets; name the folder"):
         find_data(table(data="sets"), None, "mine")
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets/phi.onnx").touch()

@@ -1,9 +1,12 @@
-"""Blur and sharpness: worked by hand, and the one inverts the other."""
+"""Distortions and sharpness: worked by hand; matching inverts blurring; noise is what its equation says."""
+
+import hashlib
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from facemae.faces.distort import blur, matching_sigma, sharpness
+from facemae.faces.distort import add_noise, blur, keep_windows, matching_sigma, pixelate, sharpness
 
 
 def photos(count: int = 3, size: int = 24) -> np.ndarray:
@@ -74,3 +77,67 @@ def test_matching_sigma_of_softer_pictures_is_zero() -> None:
     images = photos()
     assert matching_sigma(images, sharpness(images)) == 0
     assert matching_sigma(images, sharpness(images) + 1) == 0
+
+
+# ---- pixelation ----------------------------------------------------------------------------------------------------
+
+
+def test_pixelation_by_hand() -> None:
+    image = grey([[0, 1, 10], [2, 4, 20], [100, 101, 7]])[0]
+    # Means 7/4, 15, 100.5 and 7; halves go up.
+    assert pixelate(image, 2)[..., 0].tolist() == [[2, 2, 15], [2, 2, 15], [101, 101, 7]]
+    assert np.array_equal(pixelate(image, 1), image)
+    assert np.unique(pixelate(image, 3)).tolist() == [round(245 / 9)]
+    assert np.array_equal(pixelate(image, 99), pixelate(image, 3))
+
+
+@pytest.mark.parametrize("block", [2, 5, 24])
+def test_pixelation_against_means_of_slices(block: int) -> None:
+    image = photos(1)[0]
+    coarse = pixelate(image, block)
+    for top in range(0, 24, block):
+        for left in range(0, 24, block):
+            part = (slice(top, top + block), slice(left, left + block))
+            mean = image[part].reshape(-1, 3).mean(axis=0)
+            assert (coarse[part] == np.floor(mean + 0.5)).all()
+
+
+# ---- noise ---------------------------------------------------------------------------------------------------------
+
+
+def test_noise_is_the_inverse_normal_of_the_hash() -> None:
+    image = np.full((4, 5, 3), 120, np.uint8)
+    stream = hashlib.shake_256(b"secret").digest(4 * 60)
+    drawn = [int.from_bytes(stream[4 * i : 4 * i + 4], "little") for i in range(60)]
+    expected = [round(120 + 20 * NormalDist().inv_cdf((u + 0.5) / 2**32)) for u in drawn]
+    assert add_noise(image, 20.0, b"secret").ravel().tolist() == np.clip(expected, 0, 255).tolist()
+
+
+def test_noise_has_its_strength_and_no_bias() -> None:
+    flat = np.full((112, 112, 3), 128, np.uint8)
+    left = add_noise(flat, 12.0, b"one").astype(float) - 128
+    assert left.std() == pytest.approx((144 + 1 / 12) ** 0.5, rel=0.02)  # with the rounding
+    assert abs(left.mean()) < 4 * 12 / left.size**0.5
+    assert abs(np.corrcoef(left[..., 0].ravel(), left[..., 1].ravel())[0, 1]) < 0.04
+    assert abs(np.corrcoef(left.ravel(), (add_noise(flat, 12.0, b"two").astype(float) - 128).ravel())[0, 1]) < 0.03
+
+
+def test_noise_is_cut_at_black_and_white() -> None:
+    ends = add_noise(np.array([[[0, 255, 128]] * 400], np.uint8), 30.0, b"x")
+    assert (ends.min(), ends.max()) == (0, 255)
+    assert (ends[..., 0] == 0).mean() == pytest.approx(0.5, abs=0.1)
+
+
+# ---- windows -------------------------------------------------------------------------------------------------------
+
+
+def test_windows_keep_true_pixels_and_zero_elsewhere() -> None:
+    image = np.random.default_rng(3).integers(1, 256, (112, 112, 3), dtype=np.uint8)
+    kept = keep_windows(image, 10)
+    shown = kept.any(axis=2)
+    assert shown.sum() == 400
+    assert np.array_equal(kept[shown], image[shown])
+    assert kept.dtype == np.uint8
+    # The left eye's window: ten pixels from round(38.29 - 4.5) = 34 and round(51.70 - 4.5) = 47.
+    assert shown[47:57, 34:44].all()
+    assert not shown[47:57, 33].any()

@@ -12,6 +12,7 @@ from facemae.faces.masks import (
     coin_flips,
     kept_cells,
     permutation,
+    record_secret,
     record_seeds,
     seed_bytes,
     splitmix64,
@@ -98,6 +99,28 @@ def test_visible_cells_are_those_of_least_noise(seed: int, cells: int, data: st.
     assert visible_cells(np.array([seed], np.uint64), cells, keep).tolist() == [expected]
 
 
+@given(seed=st.integers(0, WORD), cells=st.integers(1, 60), data=st.data())
+def test_hidden_cells_are_never_visible_and_the_others_keep_their_order(
+    seed: int, cells: int, data: st.DataObject
+) -> None:
+    hidden = sorted(data.draw(st.sets(st.integers(0, cells - 1))))
+    keep = data.draw(st.integers(0, cells - len(hidden)))
+    seeds = np.array([seed], np.uint64)
+    shown = visible_cells(seeds, cells, keep, hidden=np.array(hidden, np.int64))[0].tolist()
+    # The oracle: of all cells in the order of their noise, the first that are not hidden.
+    noise = [mixed((seed + (j + 1) * GOLDEN) & WORD) for j in range(cells)]
+    allowed = [j for j in sorted(range(cells), key=noise.__getitem__) if j not in hidden]
+    assert shown == sorted(allowed[:keep])
+    assert len(shown) == keep
+    if not hidden:
+        assert shown == visible_cells(seeds, cells, keep)[0].tolist()
+
+
+def test_a_records_secret_is_a_keyed_hash_of_its_own() -> None:
+    expected = hashlib.blake2b(b"noise:00000007", key=b"s" * 32, digest_size=64).digest()
+    assert record_secret(b"s" * 32, "noise", "00000007") == expected
+
+
 def test_every_cell_is_visible_equally_often() -> None:
     cells, keep, count = 49, 12, 8000
     shown = visible_cells(record_seeds(seed_bytes(7), "mask", [str(i) for i in range(count)]), cells, keep)
@@ -138,3 +161,9 @@ def test_permutations_differ_by_secret_and_purpose() -> None:
     assert not np.array_equal(one, permutation(seed_bytes(1), "order", 100))
     assert not np.array_equal(one, permutation(seed_bytes(0), "people", 100))
     assert (one == np.arange(100)).sum() < 10
+
+
+def test_a_long_permutation_is_that_of_all_seeds_at_once() -> None:
+    """Longer than the blocks in which the seeds are made."""
+    seeds = record_seeds(seed_bytes(3), "order", [str(i) for i in range(9000)])
+    np.testing.assert_array_equal(permutation(seed_bytes(3), "order", 9000), np.argsort(seeds, kind="stable"))

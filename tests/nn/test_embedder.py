@@ -14,15 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from facemae.errors import FaceMAEError, RecipeError, UnsafeFile, WeightsError, WrongKeys, WrongShapes
-from facemae.nn.embedder import (
-    Embedder,
-    build_backbone,
-    embed_views,
-    load_embedder,
-    own_width,
-    prepare,
-    save_recogniser,
-)
+from facemae.nn.backbones import build_backbone, own_width
+from facemae.nn.embedder import Embedder, embed_views, load_embedder, prepare, save_recogniser
 
 
 class Flat(nn.Module):

@@ -1,6 +1,4 @@
-"""MobileFaceNet: keys and shapes of public checkpoints at both widths, and other input sizes."""
-
-from pathlib import Path
+"""MobileFaceNet: what its widths change and what they leave, and other input sizes."""
 
 import pytest
 import torch
@@ -18,14 +16,6 @@ def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 def test_parameter_counts(scale: int, count: int) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in MobileFaceNet(scale=scale).parameters()) == count
-
-
-@pytest.mark.real
-def test_keys_equal_those_of_public_checkpoints(shared: Path) -> None:
-    with torch.device("meta"):
-        own = [f"{name} {shape}" for name, shape in shapes(MobileFaceNet(scale=2)).items()]
-    theirs = (shared / "facts/keys/mbf.keys").read_text().splitlines()
-    assert own == [line.rpartition(" ")[0] for line in theirs]
 
 
 def test_groups_stay_when_the_width_doubles() -> None:

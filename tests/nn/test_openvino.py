@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from facemae.errors import RecipeError
-from facemae.nn.embedder import Embedder, build_backbone
+from facemae.nn.backbones import build_backbone
+from facemae.nn.embedder import Embedder
 from facemae.nn.openvino import compiled, openvino_core
 from helpers import tiny_mae
 

@@ -168,6 +168,21 @@ def test_pictures_are_the_bytes_given_and_described(text: str, pictures: Picture
     assert page.images[5]["alt"] == "Face 2, masked"
 
 
+def test_boxes_lie_over_the_pictures_of_their_set(results: Results, pictures: PictureGrid, text: str) -> None:
+    eye, mouth = (0.25, 0.5, 0.125, 0.2), (1 / 3, 0.75, 0.4, 0.1)
+    grid = PictureGrid(labels=pictures.labels, rows=pictures.rows, boxes=((), (), (eye,), (eye, mouth)))
+    boxed = report_html(results, grid)
+    assert 'class="box"' not in text
+    cells = re.findall(r"<td>(<div class=\"face\">.*?)</td>", boxed)
+    assert [cell.count('class="box"') for cell in cells] == [0, 0, 1, 2] * len(pictures.rows)
+    assert cells[2].endswith(
+        '<span class="box" style="left:25.00%;top:50.00%;width:12.50%;height:20.00%"></span></div>'
+    )
+    assert 'style="left:33.33%;top:75.00%;width:40.00%;height:10.00%"' in cells[3]
+    # Nothing of the pictures themselves is touched.
+    assert [image["src"] for image in Page(boxed).images] == [image["src"] for image in Page(text).images]
+
+
 def test_tables_are_captioned_and_their_headings_scoped(text: str) -> None:
     assert text.count("<table>") == text.count("<caption")
     assert text.count("<th>") == 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,15 +131,14 @@ def test_hash_of_a_folder_sees_names_and_bytes(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read_counts_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def guarded(path: Path, mode: str = "r", **more: Any) -> Any:
-        if path.name == "secret":
+    def guarded(path: str, mode: str = "r", **more: Any) -> Any:
+        if os.path.basename(path) == "secret":
             raise PermissionError(13, "Permission denied", str(path))
-        return real(path, mode, **more)
+        return open(path, mode, **more)
 
-    real = Path.open
     for name in ("a", "secret"):
         (tmp_path / name).write_bytes(b"1")
-    monkeypatch.setattr(Path, "open", guarded)
+    monkeypatch.setattr(module, "open", guarded, raising=False)
     lines = [["a", hashlib.sha256(b"1").hexdigest()], ["secret", "unreadable"]]
     assert hash_path(tmp_path) == hashlib.sha256(canonical(lines)).hexdigest()
     with pytest.raises(PermissionError):
@@ -186,3 +186,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_the_hash_of_a_folder_is_that_of_its_sorted_list(tmp_path: Path) -> None:
+    """Whole paths are sorted by code point: "a-b" stands before "a/…", and a name that is no UTF-8 has its place."""
+    for name in (b"a/1", b"a-b/1", b"a", "\uf000".encode(), b"\xff", "\U0001f600".encode(), "\xe9".encode()):
+        place = os.fsencode(tmp_path) + b"/d/" + name + (b"/x" if name == b"a" else b"")
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        Path(os.fsdecode(place)).write_bytes(name)
+    (tmp_path / "d/link").symlink_to(tmp_path / "d/a/1")
+    (tmp_path / "d/gone").symlink_to("nowhere")
+    (tmp_path / "d/loop").symlink_to(tmp_path / "d")
+    folder = tmp_path / "d"
+    files = [file for file in folder.rglob("*") if file.is_file() and "loop" not in file.parts]
+    lines = sorted((str(file.relative_to(folder)), hash_file(file)) for file in files)
+    assert len(lines) == 8
+    assert hash_path(folder) == hashlib.sha256(canonical(lines)).hexdigest()

@@ -16,10 +16,9 @@ ORIGINAL = {"label": "Original", "train": "people"}
 def content(**changes: Any) -> dict[str, Any]:
     table: dict[str, Any] = {
         "title": "Two rows",
-        "original": "people",
         "protocols": [{"name": "LFW", "faces": "exam", "pairs": "exam/pairs/lfw.csv"}],
         "judges": [{"name": "judge", "source": "data:judge.onnx"}],
-        "rows": [ORIGINAL, {"label": "Masked", "train": "masked", "linkage": "masked.private"}],
+        "rows": [ORIGINAL, {"label": "Masked", "train": "masked"}],
         "claims": [
             {"claim": "masking costs accuracy", "a": "Original", "b": "Masked", "metric": "LFW"},
             {"claim": "and hides people", "a": "Original", "b": "Masked", "metric": "leakage:judge:2"},
@@ -60,14 +59,15 @@ def test_stage_name(name: str, stage: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"original": "peple"},
+        {"imitations": {"peple": "masked"}},
+        {"imitations": {"masked": "peple"}},
+        {"rows": [{"label": "Masked", "train": "masked", "imitation": "peple"}]},
         {"nonmembers": "peple"},
         {"judges": [{"name": "judge", "source": "peple"}]},
         {"protocols": [{"name": "LFW", "faces": "peple", "pairs": "data:pairs.txt"}]},
         {"protocols": [{"name": "LFW", "faces": "exam", "pairs": "peple/pairs.csv"}]},
         {"rows": [ORIGINAL, {"label": "Masked", "train": "peple"}]},
-        {"rows": [ORIGINAL, {"label": "Masked", "train": "masked", "linkage": "peple.private"}]},
-        {"pictures": [{"label": "original", "faces": "people", "linkage": "peple.private"}]},
+        {"pictures": [{"label": "original", "faces": "peple"}]},
         {"stages": {"masked": {"inputs": ["peple"]}}},
         {"stages": {"masked": {"like": "peple"}}},
     ],
@@ -85,8 +85,9 @@ def test_names_and_claims_are_told_at_once() -> None:
         {"claim": "three", "a": "Original", "b": "Masked", "metric": "leakage:phi:2"},
         {"claim": "four", "a": "Original", "b": "Masked", "metric": "leakage:judge:9"},
     ]
-    metrics = "LFW, leakage:judge:1, leakage:judge:2, leakage:judge:3, leakage:judge:4"
-    assert refused(claims=claims, original="peple").split("; ") == [
+    metrics = "LFW, accuracy, leakage:*:1, leakage:*:2, leakage:*:3, leakage:*:4, "
+    metrics += "leakage:judge:1, leakage:judge:2, leakage:judge:3, leakage:judge:4"
+    assert refused(claims=claims, nonmembers="peple").split("; ") == [
         "mine: no stage is called peple",
         "stages are exam, masked, people",
         "claim 'one' compares rows that the table does not have",
@@ -97,7 +98,9 @@ def test_names_and_claims_are_told_at_once() -> None:
 
 
 def test_metrics_follow_the_audits_k() -> None:
-    assert refused(audit={"k": [1]}).endswith("is about 'leakage:judge:2', not LFW, leakage:judge:1")
+    assert refused(audit={"k": [1]}).endswith(
+        "is about 'leakage:judge:2', not LFW, accuracy, leakage:*:1, leakage:judge:1"
+    )
 
 
 def test_settings_are_checked_under_their_key() -> None:
@@ -112,14 +115,15 @@ def test_settings_are_checked_under_their_key() -> None:
         row=[],
     )
     assert said.removeprefix("mine: ").replace("; keys here", ", keys here").split("; ") == [
-        "recognize.margin.kind: input should be 'arcface' or 'cosface' (got 'none')",
+        "recognize.margin.kind: input should be 'arcface', 'cosface' or 'adaface' (got 'none')",
         "audit.draws: input should be greater than or equal to 20 (got 3)",
         "stages.people.verb: input should be 'import', 'mask', 'pretrain', 'reconstruct' or 'recognize' (got 'erase')",
         "stages.exam.input: unknown key, keys here are init, inputs, landmarks, like, phi, settings, verb",
         "stages.masked.settings.ratio: input should be less than 1 (got 3)",
-        "stages.masked.settings.epochs: unknown key, keys here are cell, method, ratio, seed, sigma",
-        "row: unknown key, keys here are audit, claims, data, judges, nonmembers, note, original, pictures, protocols, "
-        "recognize, rows, seeds, stages, title, verify",
+        "stages.masked.settings.epochs: unknown key, keys here are "
+        "block, cell, deviation, fill, method, ratio, region, region_fill, seed, side, sigma",
+        "row: unknown key, keys here are audit, claims, data, files, imitations, judges, nonmembers, note, photos, "
+        "pictures, protocols, recognisers, recognize, rows, scale, seeds, stages, title, verify",
     ]
 
 
@@ -143,9 +147,9 @@ def test_an_import_takes_many_sources() -> None:
 
 
 @pytest.mark.parametrize("label", ["Original", "original", "-ORIGINAL!"])
-def test_labels_that_would_share_a_directory(label: str) -> None:
+def test_rows_that_can_hardly_be_told_apart(label: str) -> None:
     said = refused(rows=[ORIGINAL, {"label": label, "train": "masked"}], claims=[])
-    assert said == f"mine: 2 rows are labelled 'Original', {label!r}; a row's label names the directory of its audit"
+    assert said == f"mine: 2 rows are labelled 'Original', {label!r}; claims and figures name rows by their labels"
 
 
 def test_judges_and_protocols_have_names_of_their_own() -> None:
@@ -171,3 +175,51 @@ def test_a_judge_may_bring_its_normalisation() -> None:
 
 def test_a_table_needs_a_row() -> None:
     assert "rows: " in refused(rows=[], claims=[])
+
+
+def test_what_a_set_was_made_from_follows_from_its_stages() -> None:
+    stages = {"released": {"verb": "reconstruct", "inputs": ["data:model", "masked"]}}
+    table = build(Table, content(stages=stages), "mine")
+    assert [table.original_of(name) for name in ("people", "masked", "released")] == ["people"] * 3
+    assert [table.linkage_of(name) for name in ("people", "masked", "released")] == [None, *["masked.private"] * 2]
+
+
+def test_stages_come_after_what_they_need_and_only_where_wanted() -> None:
+    idle = {"verb": "import", "inputs": ["data:idle.tar"]}
+    table = build(Table, content(stages={"idle": idle}, nonmembers="exam"), "mine")
+    assert table.order() == ["exam", "people", "masked"]
+    assert "data:idle.tar" not in table.read()
+    assert "data:lfw.tar" in table.read()
+
+
+def test_a_circle_of_stages_is_shown() -> None:
+    circle = {"masked": {"like": "soft"}, "soft": {"verb": "mask", "inputs": ["people"], "like": "masked"}}
+    with pytest.raises(RecipeError, match="circle: got masked -> soft -> masked"):
+        build(Table, content(stages=circle), "mine").order()
+
+
+def test_rows_with_a_variant_have_runs_of_their_own_unless_it_changes_nothing() -> None:
+    rows = [
+        {"label": "A", "train": "masked", "recogniser": "R18"},
+        {"label": "B", "train": "masked", "recogniser": "R100"},
+        {"label": "C", "train": "masked", "imitation": "people"},
+    ]
+    variants = {"R18": {}, "R100": {"backbone": "iresnet100"}}
+    table = build(Table, content(rows=rows, recognisers=variants, claims=[], imitations={"masked": "exam"}), "mine")
+    assert [table.run_of(row) for row in table.rows] == ["masked", "masked-r100", "masked"]
+    assert [table.audit_of(row) for row in table.rows] == ["masked", "masked", "masked-against-people"]
+    assert [table.imitation_of(row) for row in table.rows] == ["exam", "exam", "people"]
+    assert "wants recogniser 'R9'; recognisers are R100, R18" in refused(
+        rows=[rows[0] | {"recogniser": "R9"}], recognisers=variants, claims=[]
+    )
+    assert "recognisers.depth: unknown key" in refused(recognisers={"R18": {"depth": 18}})
+
+
+def test_a_claim_about_everything_is_made_once_for_each() -> None:
+    claims = [
+        {"claim": "one", "a": "Original", "b": "Masked", "metric": "accuracy"},
+        {"claim": "two", "a": "Original", "b": "Masked", "metric": "leakage:*:3"},
+    ]
+    judges = [{"name": name, "source": f"data:{name}"} for name in ("phi", "judge")]
+    table = build(Table, content(claims=claims, judges=judges), "mine")
+    assert [claim.metric for claim in table.each_claim()] == ["LFW", "leakage:phi:3", "leakage:judge:3"]

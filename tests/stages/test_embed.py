@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from facemae.errors import FaceMAEError, NotAFaceSet, OutputExists, RecipeError, WeightsError
-from facemae.nn.embedder import build_backbone
+from facemae.nn.backbones import build_backbone
 from facemae.spec.manifest import read_manifest
 from facemae.spec.normalisation import Statistics
 from facemae.spec.recipe import AuditSpec, EmbedSpec, PretrainSpec, VerifySpec

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facemae.errors import Damaged, DataError, DiskFull, OutputExists, RecipeError
+from facemae.faces import FaceSet
 from facemae.faces.codec import decode
 from facemae.spec.recipe import ExportSpec
 from facemae.stages import export as module
@@ -92,9 +93,32 @@ def test_leftovers_of_a_killed_run_are_removed(faces: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
 
 
+@pytest.mark.parametrize("form", ["folder", "webdataset", "parquet"])
+def test_a_set_with_its_card_comes_back(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    for needed in ("pyarrow", "huggingface_hub"):
+        pytest.importorskip(needed)
+    settings = ("--set", f"format={form}", "--set", "card=true", "--set", "license=cc-by-4.0")
+    assert facemae(capsys, "export", faces, tmp_path / "out", *settings).code == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"README.md", "croissant.json", "data"}
+    assert facemae(capsys, "import", tmp_path / "out", tmp_path / "again").code == 0
+    again = FaceSet.open(tmp_path / "again")
+    assert again.identities.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(again.images(range(4)), np.stack(IMAGES))
+
+
+def test_what_a_card_quotes_needs_a_card(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = demand_one_line(facemae(capsys, "export", faces, tmp_path / "out", "--set", "license=mit"))
+    assert "license given without card; card=true writes them down" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_on_the_command_line(faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ended = facemae(capsys, "export", faces, tmp_path / "out", "--set", "format=webdataset")
     assert (ended.code, ended.out, ended.err) == (0, f"4 images in {tmp_path / 'out'}\n", "")
     assert "exists" in demand_one_line(facemae(capsys, "export", faces, tmp_path / "out"))
     said = demand_one_line(facemae(capsys, "export", faces, tmp_path / "other", "--set", "format=zip"))
-    assert "format: input should be 'folder' or 'webdataset' (got 'zip')" in said
+    assert "input should be 'folder', 'webdataset', 'parquet'" in said
+    assert "(got 'zip')" in said

@@ -14,9 +14,11 @@ from PIL import Image
 
 from facemae.errors import Damaged, DiskFull, OutputExists, RecipeError
 from facemae.faces.codec import decode
-from facemae.faces.distort import blur, sharpness
+from facemae.faces.distort import add_noise, blur, keep_windows, pixelate, sharpness
 from facemae.faces.faceset import GREY, FaceSet
-from facemae.faces.masks import seed_bytes
+from facemae.faces.masks import record_secret, seed_bytes
+from facemae.faces.record import key_of
+from facemae.faces.regions import region_cells
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import ImportSpec, MaskSpec
@@ -277,6 +279,124 @@ def test_blur_to_the_sharpness_of_another_set(faces: FaceSet, tmp_path: Path) ->
     assert sharpness(blurred.images(EVERY)) == pytest.approx(sharpness(soft.images(range(9))), rel=0.05)
 
 
+# ---- regions and fill ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("region", ["eyes", "mouth"])
+def test_a_region_is_hidden_in_every_photo_at_the_same_ratio(faces: FaceSet, tmp_path: Path, region: str) -> None:
+    plain, hiding = run(faces, tmp_path / "plain", seed=1), run(faces, tmp_path / "out", seed=1, region=region)
+    assert hiding.cells == plain.cells
+    _, positions = hiding.visible(EVERY)
+    hidden = set(region_cells(region, size=SIZE, cell=8).tolist())  # type: ignore[arg-type]
+    assert 1 < len(hidden) < GRID * GRID
+    assert not hidden & set(positions.ravel().tolist())
+    _, before = plain.visible(EVERY)
+    for old, new in zip(before.tolist(), positions.tolist(), strict=True):
+        assert set(old) - hidden <= set(new)  # what was visible outside the region still is
+
+
+def test_without_filling_only_the_region_is_hidden(faces: FaceSet, tmp_path: Path) -> None:
+    masked = run(faces, tmp_path / "out", region="eyes", region_fill=False)
+    hidden = set(region_cells("eyes", size=SIZE, cell=8).tolist())
+    assert masked.cells == (GRID, 8, GRID * GRID - len(hidden))
+    _, positions = masked.visible(EVERY)
+    assert all(set(range(GRID * GRID)) - set(row) == hidden for row in positions.tolist())
+
+
+@pytest.mark.parametrize("fill", ["black", "mean"])
+def test_a_fill_changes_pictures_and_not_what_is_released(faces: FaceSet, tmp_path: Path, fill: str) -> None:
+    grey, other = run(faces, tmp_path / "grey", seed=1), run(faces, tmp_path / "out", seed=1, fill=fill)
+    cells, positions = grey.visible(EVERY)
+    again, same = other.visible(EVERY)
+    assert np.array_equal(cells, again)
+    assert np.array_equal(positions, same)
+    colour = np.zeros(3) if fill == "black" else cells.reshape(-1, 3).mean(axis=0)
+    assert np.abs(np.array(other.fill) - colour).max() <= 0.5
+    painted = cells_of(other.images(EVERY))
+    hidden = np.ones((len(IMAGES), GRID * GRID), bool)
+    np.put_along_axis(hidden, positions, False, axis=1)
+    assert (painted[hidden] == other.fill).all()
+    assert (cells_of(grey.images(EVERY))[~hidden] == painted[~hidden]).all()
+    # Later stages know a set by its digest, and see other pictures.
+    assert other.digest != grey.digest
+
+
+def test_grey_is_no_part_of_a_masked_set(faces: FaceSet, tmp_path: Path) -> None:
+    masked = run(faces, tmp_path / "out", seed=1, fill="grey")
+    assert masked.manifest.facts["mask"] == {"grid": GRID, "cell": 8, "kept": 4}
+    assert masked.fill == (GREY, GREY, GREY)
+
+
+@pytest.mark.parametrize("colour", [7, [1, 2], [0, 0, 256], [0, 0, 0.5], "black"])
+def test_a_fill_that_is_no_colour_is_one_line(faces: FaceSet, tmp_path: Path, colour: object) -> None:
+    out = mask(faces.directory, tmp_path / "out", MaskSpec(), Execution())
+    content = json.loads((out / "manifest.json").read_text())
+    content["facts"]["mask"]["fill"] = colour
+    (out / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(Damaged, match=r"the manifest of .*out is damaged: got fill .*; needed red, green, blue"):
+        FaceSet.open(out).image(0)
+
+
+# ---- what was asked before there were these settings ---------------------------------------------------------------
+
+
+GOLDEN = {
+    "cells": (
+        "78a4f2026af76c98c77fc8062dbe0518157b1dacc355b7db5a3c5b28c1840027",
+        "b5c2eabe106424b971f8b16ced7d7b16df707067ddbcf97f63e4424557a2d515",
+    ),
+    "blur": (
+        "a17e4d977b8cdf24e48ec4d1d83eebf28f88fb4b4611fced0ee83d2b6b0f53b9",
+        "b168490bace1b1a110e7dd06b9d181ee52bab6081d97fabc6204c940973ee738",
+    ),
+}
+"""Digest of the released bytes, and of the request, as they were then."""
+
+
+@pytest.mark.parametrize("method", GOLDEN)
+def test_earlier_requests_keep_bytes_and_digests(faces: FaceSet, tmp_path: Path, method: str) -> None:
+    made = run(faces, tmp_path / "out", method=method, sigma=1.5 if method == "blur" else None, seed=1)
+    assert (made.digest, request_of(tmp_path / "out")["request"]) == GOLDEN[method]
+
+
+# ---- the other baselines -------------------------------------------------------------------------------------------
+
+
+BASELINES: dict[str, tuple[str, float]] = {
+    "pixelate": ("block", 5),
+    "noise": ("deviation", 25.0),
+    "windows": ("side", 6),
+}
+
+
+def expected(method: str, image: np.ndarray, i: int) -> np.ndarray:
+    if method == "pixelate":
+        return pixelate(image, 5)
+    if method == "windows":
+        return keep_windows(image, 6)
+    return add_noise(image, 25.0, record_secret(seed_bytes(1), "noise", key_of(i)))
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_baseline_is_its_distortion(faces: FaceSet, tmp_path: Path, method: str) -> None:
+    key, strength = BASELINES[method]
+    made = run(faces, tmp_path / "out", method=method, seed=1, **{key: strength})
+    assert made.kind == "baseline"
+    assert {name: made.manifest.facts[name] for name in (key,)} == {key: strength}
+    assert (made.manifest.parents, made.people) == ({}, None)
+    back = read_linkage(private_of(tmp_path / "out"), faces, made).tolist()
+    for row, i in enumerate(back):
+        assert np.array_equal(made.image(row), expected(method, IMAGES[i], i))
+
+
+def test_noise_belongs_to_secret_and_record(tmp_path: Path) -> None:
+    flat = originals(tmp_path / "originals", [np.full((SIZE, SIZE, 3), 128, np.uint8)] * 4, [0, 0, 1, 1])
+    sets = [run(flat, tmp_path / name, method="noise", deviation=20.0, seed=seed) for name, seed in
+            (("one", 1), ("same", 1), ("other", 2))]  # fmt: skip
+    assert len({image.tobytes() for made in sets for image in made.images(range(4))}) == 8
+    assert tree(tmp_path / "one") == tree(tmp_path / "same")
+
+
 # ---- requests that cannot be met -----------------------------------------------------------------------------------
 
 
@@ -287,6 +407,18 @@ def test_blur_to_the_sharpness_of_another_set(faces: FaceSet, tmp_path: Path) ->
         ({"ratio": 0.99}, "mask.ratio: got 0.99; needed a ratio that leaves one of 16 cells visible"),
         ({"sigma": 2.0}, "mask.method: got cells and sigma=2.0; needed method=blur, or neither sigma nor --like"),
         ({"method": "blur"}, "mask.sigma: needed for blur either a width in pixels or --like SET"),
+        ({"method": "pixelate"}, "mask.block: needed for pixelate a number of pixels"),
+        ({"method": "noise"}, "mask.deviation: needed for noise a number of grey levels"),
+        ({"method": "windows"}, "mask.side: needed for windows a number of pixels"),
+        ({"block": 4}, "mask.method: got cells and block=4; needed method=pixelate, or no block"),
+        ({"method": "blur", "sigma": 1.0, "side": 4}, "got blur and side=4; needed method=windows, or no side"),
+        ({"method": "noise", "deviation": 9.0, "sigma": 1.0}, "got noise and sigma=1.0; needed method=blur, or neit"),
+        ({"method": "windows", "side": 33}, "mask.side: got 33 over images of 32x32; needed windows no larger than"),
+        ({"method": "blur", "sigma": 1.0, "region": "eyes"}, "mask.region: got eyes and method=blur; needed method=ce"),
+        ({"method": "blur", "sigma": 1.0, "fill": "black"}, "mask.fill: got black and method=blur; needed method=c"),
+        ({"region_fill": False}, "mask.region_fill: got false and region=none; needed a region that alone is hidden"),
+        ({"region": "eyes", "ratio": 0.1}, "mask.ratio: got 0.1; needed a ratio that hides the 4 of 16 cells of the"),
+        ({"region": "eyes", "region_fill": False, "cell": 16}, "mask.cell: got 16; needed cells of which some lie"),
     ],
 )  # fmt: skip
 def test_wrong_settings(faces: FaceSet, tmp_path: Path, spec: dict[str, object], said: str) -> None:

@@ -79,7 +79,7 @@ def one_rank(rank: int, ranks: int, port: int, folder: Path) -> None:
     for dtype in (torch.float64, torch.float32):
         terms, gradient = learned(irm_batch(dtype).chunk(ranks)[rank], world)
         found["irm"][str(dtype)] = {"terms": terms, "gradient": gradient.tolist()}
-    for kind in ("arcface", "cosface"):
+    for kind in ("arcface", "cosface", "adaface"):
         torch.save(classified(kind, world), folder / f"{kind}.{rank}.pt")
     with pytest.MonkeyPatch.context() as patch:
         tiny_sizes(patch)

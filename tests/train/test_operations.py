@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facemae.nn.embedder import build_backbone
+from facemae.nn.backbones import build_backbone
 from facemae.nn.mae import FaceMAE, build_mae
 from facemae.nn.margin import MarginHead
 from facemae.train.operations import multiply_adds
@@ -32,7 +32,10 @@ def test_iresnet18_by_hand() -> None:
     assert expected / 1e9 == pytest.approx(2.610, abs=5e-4)
 
 
-@pytest.mark.parametrize(("name", "published"), [("mbf", 221.2e6), ("mbf2", 437.5e6)])
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("mbf", 221.2e6), ("mbf2", 437.5e6), ("mbf_large", 1.816e9), ("vit_t", 1.377e9 + 12 * 2 * 144**2 * 256)],
+)
 def test_published_counts(name: str, published: float) -> None:
     net = build_backbone(name).eval()
     assert multiply_adds(net, lambda: net(torch.zeros(1, 3, 112, 112))) == pytest.approx(published, rel=5e-4)

@@ -1,4 +1,4 @@
-"""Schedules against the published numbers of MAE and InsightFace; weight decay where it belongs."""
+"""MAE's schedule against its published numbers; weight decay where it belongs."""
 
 import math
 
@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from facemae.spec.recipe import PretrainSpec, RecognizeSpec
-from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine, warmup_steps
+from facemae.spec.recipe import PretrainSpec
+from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine
 from helpers import tiny_mae
-
-STEPS_PER_EPOCH = 958  # CASIA-WebFace: 490,623 images at batch 512
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(0, 0.0), (0.5, 1.5e-5), (20, 6e-4), (40, 1.2e-3), (120, 6e-4), (200, 0)])
@@ -25,30 +23,6 @@ def test_mae_schedule_of_the_paper(epoch: float, rate: float) -> None:
 def test_cosine_without_warmup_starts_at_the_full_rate() -> None:
     assert warmup_cosine(0, 10, 0.0) == 1.0
     assert warmup_cosine(5, 10, 0.0) == pytest.approx(0.5)
-
-
-def test_insightface_schedule_by_our_default_shares() -> None:
-    spec = RecognizeSpec()
-    factors = [warmup_steps(step, spec.iterations, spec.warmup, spec.decay) for step in range(spec.iterations)]
-    assert spec.iterations == 34 * STEPS_PER_EPOCH
-    assert factors[0] == 0.0
-    assert factors[479] == pytest.approx(0.5)
-    assert factors[957] < 1.0
-    assert factors[958] == 1.0
-    drops = [step for step in range(959, spec.iterations) if factors[step] < factors[step - 1]]
-    # Whole epochs of 958 iterations; arcface_torch counts 958.25 and is 4, 6 and 7 iterations later.
-    assert drops == [20 * STEPS_PER_EPOCH, 28 * STEPS_PER_EPOCH, 32 * STEPS_PER_EPOCH] == [19160, 26824, 30656]
-    assert [factors[step] for step in drops] == pytest.approx([0.1, 0.01, 0.001])
-
-
-def test_insightface_schedule_exactly_by_shares_that_name_its_iterations() -> None:
-    total = 32572
-    points = [epoch * 490_623 // 512 for epoch in (20, 28, 32)]
-    assert points == [19164, 26830, 30663]
-    shares = [point / total for point in points]
-    for i, point in enumerate(points):
-        assert warmup_steps(point - 1, total, 1 / 34, shares) == pytest.approx(0.1**i)
-        assert warmup_steps(point, total, 1 / 34, shares) == pytest.approx(0.1 ** (i + 1))
 
 
 def test_every_trained_parameter_is_in_one_group_and_vectors_are_not_decayed() -> None:

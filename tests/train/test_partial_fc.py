@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facemae.errors import RecipeError
-from facemae.nn.margin import MarginHead, arcface, cosface
+from facemae.nn.margin import MarginHead, Qualities, adaface, arcface, cosface
 from facemae.train import partial_fc
 from facemae.train.journal import read_journal
 from facemae.train.partial_fc import BLOCK, PartialFC, demand_memory, estimate_memory, free_memory
@@ -25,6 +25,9 @@ SETTINGS = [
     {"kind": "arcface", "margin": 2.5, "gradient": "exact"},  # many angles beyond pi - m, where the line begins
     {"kind": "arcface", "margin": 0.5, "gradient": "straight_through"},
     {"kind": "cosface", "margin": 0.4},
+    {"kind": "arcface", "margin": 0.5, "interclass_filter": 0.3},
+    {"kind": "adaface", "margin": 0.4},
+    {"kind": "adaface", "margin": 0.4, "interclass_filter": 0.3},
 ]
 
 
@@ -36,8 +39,17 @@ def data(rows: int = 12, classes: int = 7, width: int = 5, dtype: torch.dtype = 
 
 def written_out(vectors: Tensor, weight: Tensor, labels: Tensor, setting: dict[str, Any], scale: float) -> Tensor:
     cosine = F.linear(F.normalize(vectors), F.normalize(weight))
-    how = {name: value for name, value in setting.items() if name != "kind"} | {"scale": scale}
-    return F.cross_entropy((cosface if setting["kind"] == "cosface" else arcface)(cosine, labels, **how), labels)
+    if threshold := setting.get("interclass_filter"):
+        alien = torch.arange(len(weight)) != labels[:, None]
+        cosine = cosine.where(~(alien & (cosine.detach() > threshold)), 0.0)
+    how = {name: value for name, value in setting.items() if name not in ("kind", "interclass_filter")}
+    if setting["kind"] == "adaface":
+        quality = Qualities().double()
+        norms = vectors.detach().norm(dim=1)
+        quality.observe(norms)
+        how["quality"] = quality(norms)
+    margin = {"arcface": arcface, "cosface": cosface, "adaface": adaface}[setting["kind"]]
+    return F.cross_entropy(margin(cosine, labels, **how, scale=scale), labels)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -54,10 +66,25 @@ def test_loss_and_gradients_are_those_of_the_whole_softmax(setting: dict[str, An
     torch.testing.assert_close(head.weight.grad, weight.grad, rtol=1e-10, atol=1e-10)
 
 
-def test_training_is_that_of_a_margin_head_under_sgd() -> None:
+def test_where_cosines_are_clipped_nothing_is_learned() -> None:
+    """Vectors on the centres themselves: AdaFace clips cosines of 1 to 0.999, of the true class and of its twins."""
+    head = PartialFC(6, 5, world=ALONE, scale=20.0, kind="adaface", margin=0.4).double()
+    with torch.no_grad():
+        head.weight[1] = 2 * head.weight[0]
+    vectors = (30 * head.weight[[0, 2, 3]]).detach().requires_grad_()
+    labels = torch.tensor([0, 2, 4])
+    head(vectors, labels, 0).backward()
+    mine, weight = vectors.detach().requires_grad_(), head.weight.detach().requires_grad_()
+    written_out(mine, weight, labels, {"kind": "adaface", "margin": 0.4}, 20.0).backward()
+    torch.testing.assert_close(vectors.grad, mine.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(head.weight.grad, weight.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["arcface", "adaface"])
+def test_training_is_that_of_a_margin_head_under_sgd(kind: Any) -> None:
     vectors, labels = data(dtype=torch.float32)
-    sharded, whole = PartialFC(7, 5, world=ALONE), MarginHead(7, 5)
-    whole.load_state_dict({"weight": sharded.weight.detach().clone()})
+    sharded, whole = PartialFC(7, 5, world=ALONE, kind=kind), MarginHead(7, 5, kind=kind)
+    whole.load_state_dict({"weight": sharded.weight.detach().clone()}, strict=False)
     optimizer = torch.optim.SGD(whole.parameters(), lr=0.3, momentum=0.9, weight_decay=0.01)
     for step in range(5):
         sharded(vectors, labels, step).backward()
@@ -179,6 +206,8 @@ def test_memory_by_hand() -> None:
     assert estimate_memory(10, 2, ranks=4, rate=1.0, batch=5) == 4 * (2 * 6 + 6 + 15 + 20)
     # 1000 people, 100 of them sampled: centres, momentum, copy and gradient of the sample, logits, embeddings.
     assert estimate_memory(1000, 2, ranks=1, rate=0.1, batch=5) == 4 * (4000 + 200 + 200 + 500 + 20)
+    # Where cosines are clipped or filtered, as much again for saying where.
+    assert estimate_memory(10, 2, ranks=4, rate=1.0, batch=5, masks=True) == 4 * (2 * 6 + 6 + 15 + 15 + 20)
     # The batch is wider than the sample: every person of it is kept.
     assert estimate_memory(1000, 2, ranks=1, rate=0.1, batch=300) == 4 * (4000 + 600 + 600 + 90000 + 1200)
 
@@ -232,7 +261,7 @@ def parts(folder: Path, kind: str, ranks: int) -> list[dict[str, Any]]:
 @pytest.mark.timeout(1500)  # the processes start within the first test
 class TestSeveralProcesses:
     @pytest.mark.parametrize("ranks", [2, 4])
-    @pytest.mark.parametrize("kind", ["arcface", "cosface"])
+    @pytest.mark.parametrize("kind", ["arcface", "cosface", "adaface"])
     def test_losses_gradients_and_centres_equal_one_process(
         self, kind: str, ranks: int, folders: dict[int, Path]
     ) -> None:
@@ -271,7 +300,8 @@ def whole_head(kind: str) -> dict[str, Any]:
     class Whole(MarginHead):
         def __init__(self, classes: int, width: int, *, world: World, seed: int, **how: Any) -> None:
             super().__init__(classes, width, **how)
-            self.load_state_dict({"weight": PartialFC(classes, width, world=world, seed=seed).weight.detach()})
+            weight = PartialFC(classes, width, world=world, seed=seed).weight.detach()
+            self.load_state_dict({"weight": weight}, strict=False)
             self.optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-2)
 
         def __call__(self, vectors: Tensor, labels: Tensor, step: int) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from facemae.faces.masks import kept_cells
-from facemae.nn.embedder import Embedder, build_backbone
+from facemae.nn.backbones import build_backbone
+from facemae.nn.embedder import Embedder
 from facemae.nn.mae import build_mae
 from facemae.train.operations import multiply_adds
 

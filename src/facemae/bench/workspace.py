@@ -18,7 +18,8 @@ from facemae.bench.pairs import Basis, Lap, Repeated, clock_of, lap_between
 from facemae.bench.stopwatch import Stopwatch
 from facemae.faces.codec import encode_jpeg
 from facemae.faces.synthetic import render_photo
-from facemae.nn.embedder import build_backbone, save_recogniser
+from facemae.nn.backbones import build_backbone
+from facemae.nn.embedder import save_recogniser
 from facemae.nn.mae import SIZES
 from facemae.spec.execution import Execution, Progress, Silent
 from facemae.spec.recipe import ImportSpec, Loss, MaskSpec, PretrainSpec

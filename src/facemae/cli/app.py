@@ -52,7 +52,7 @@ def before(context: typer.Context) -> None:
 @app.command("import", no_args_is_help=True)
 def import_(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE... OUT", help="Folders, tars, or the word synthetic.")
+        list[str], typer.Argument(metavar="SOURCE... OUT", help="Folders, tars, zips, Parquet, or the word synthetic.")
     ],
     landmarks: Annotated[Path | None, typer.Option(help="CSV or JSON of five points a photo: align to them.")] = None,
     recipe: Recipe = None,
@@ -60,7 +60,7 @@ def import_(
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Photos to a face set: folders of people, tars of them, LFW, CFP, AgeDB, or synthetic people."""
+    """Photos to a face set: folders of people, archives of them, labelled sets, LFW, CFP, AgeDB, synthetic people."""
     from facemae.spec.reading import section_spec
     from facemae.spec.recipe import ImportSpec
     from facemae.stages.import_ import import_faces
@@ -73,14 +73,15 @@ def import_(
 
 
 @app.command("export", no_args_is_help=True)
-def export(faces: In, out: Out, recipe: Recipe = None, settings: Settings = None, as_json: AsJson = False) -> None:
-    """A face set to a folder of people or WebDataset shards."""
+def export(source: In, out: Out, recipe: Recipe = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """A face set, model or recogniser to the files of other tools (--set format=..., docs/recipes.md)."""
     from facemae.spec.reading import section_spec
     from facemae.spec.recipe import ExportSpec
-    from facemae.stages.export import export_faces
+    from facemae.stages.export import export as run
 
-    count = export_faces(faces, out, section_spec("export", ExportSpec, recipe, settings or []))
-    say({"out": str(out), "records": count}, as_json, f"{count} images in {out}")
+    made = run(source, out, section_spec("export", ExportSpec, recipe, settings or []))
+    count = f"{made['records']} images" if "records" in made else ", ".join(made["files"])
+    say({"out": str(out)} | made, as_json, f"{count} in {out}")
 
 
 @app.command("mask", no_args_is_help=True)
@@ -109,7 +110,9 @@ def pretrain(
     phi: Annotated[
         Path | None, typer.Option(help="The feature network of the loss: .onnx, .pth or a recogniser.")
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Start from these weights instead of random ones.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Start from these weights: ours, facebookresearch/mae's, transformers'.")
+    ] = None,
     cache: Cache = None,
     recipe: Recipe = None,
     settings: Settings = None,
@@ -151,6 +154,7 @@ def reconstruct(
 def recognize(
     faces: In,
     out: Out,
+    real: Annotated[Path | None, typer.Option(help="Real photos to mix into a generated set (domain_mix).")] = None,
     recipe: Recipe = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -164,7 +168,7 @@ def recognize(
     from facemae.stages.recognize import recognize as run
 
     spec = section_spec("recognize", RecognizeSpec, recipe, with_seed(settings, seed))
-    report_stage(run(faces, out, spec, execution(device, workers)), as_json)
+    report_stage(run(faces, out, spec, execution(device, workers), real=real), as_json)
 
 
 @app.command("embed", no_args_is_help=True)
@@ -254,20 +258,27 @@ def audit(
 
 @app.command("reproduce", no_args_is_help=True)
 def reproduce(
-    table: Annotated[str, typer.Argument(help="demo, real-small, or a table file.")],
-    out: Annotated[Path | None, typer.Argument(help="Where results go (runs/TABLE/report by default).")] = None,
+    table: Annotated[
+        str, typer.Argument(help="table1 to table8, figure3 to figure5, all of these, demo, real-small, or a file.")
+    ],
+    out: Annotated[Path | None, typer.Argument(help="Where results go (RUNS/report by default).")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="synthetic (default), small (shared real faces) or paper (the public sets).")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The folder of the sets that the table names.")] = None,
-    runs: Annotated[Path | None, typer.Option(help="Where stages are kept (runs/TABLE by default).")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Where stages are kept (runs/SCALE or runs/TABLE).")] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Run only jobs of this name (* for anything); publish nothing.")
     ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would take, and run nothing.")] = False,
     device: Device = "auto",
     workers: Workers = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run a table end to end, skip what is finished, and write results.json, results.md and report.html."""
+    """Run a table end to end, skip what is finished, and write its results and report."""
     run = execution(device, workers)
-    reproduce_table(table, run, out=out, data=data, runs=runs, only=only or [], as_json=as_json)
+    places = {"out": out, "data": data, "runs": runs}
+    reproduce_table(table, run, scale=scale, **places, only=only or [], estimate=estimate, as_json=as_json)
 
 
 @app.command("demo")

@@ -5,7 +5,6 @@ from rich.table import Table
 
 from facemae.spec.results import (
     EVERYBODY,
-    RELEASED,
     SHOWN_K,
     UNPROTECTED,
     LeakageResult,
@@ -18,7 +17,7 @@ from facemae.spec.results import (
 
 def print_results(results: Results) -> None:
     """Rows with accuracy on every protocol and what attackers find among two guesses: each judge, and the worst."""
-    protocols = list(results.rows[0].accuracy)
+    protocols = list(dict.fromkeys(name for row in results.rows for name in row.accuracy))
     judges = [judge.name for judge in results.judges]
     table = Table(title=results.title, caption=results.note or None, title_justify="left", caption_justify="left")
     table.add_column("trained on")
@@ -30,7 +29,7 @@ def print_results(results: Results) -> None:
     if attacked:
         table.add_column(f"worst, K={SHOWN_K}, chosen on other people", justify="right")
     for row in results.rows:
-        cells = [_rate(row.accuracy[protocol]) for protocol in protocols]
+        cells = [_rate(row.accuracy[name]) if name in row.accuracy else "–" for name in protocols]
         cells += [_leak(row, judge) for judge in judges]
         table.add_row(row.label, *cells, *([_worst(row.worst)] if attacked else []))
     console = Console()
@@ -44,13 +43,13 @@ def _rate(rate: RateResult | LeakageResult | WorstResult) -> str:
 
 
 def _leak(row: RowResult, judge: str) -> str:
-    """ "Org. to released", the probe's own photo left out; "Org. to Org." where nothing is protected."""
+    """The attack that the row is about, the probe's own photo left out; "Org. to Org." where nothing is protected."""
     found = {
         item.attack: item
         for item in row.leakage
         if (item.embedder, item.k, item.same_photo, item.subset) == (judge, SHOWN_K, "exclude", EVERYBODY)
     }
-    shown = found.get(RELEASED) or found.get(UNPROTECTED)
+    shown = found.get(row.attack) or found.get(UNPROTECTED)
     return _rate(shown) if shown else "-"
 
 

@@ -9,7 +9,7 @@ from facemae.faces.faceset import GREY, FaceSet, write_people
 from facemae.faces.masks import coin_flips, kept_cells, permutation, record_seeds, seed_bytes, visible_cells
 from facemae.faces.pairs import Pairs, read_pairs, write_pairs_csv
 from facemae.faces.record import People, Record, key_of
-from facemae.faces.splits import Split, in_split
+from facemae.faces.splits import Split, in_split, in_subset
 from facemae.faces.writer import FaceSetWriter
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "encode_jpeg",
     "encode_png",
     "in_split",
+    "in_subset",
     "kept_cells",
     "key_of",
     "matching_sigma",

@@ -13,11 +13,12 @@ from jaxtyping import Int64, UInt8
 
 from facemae.errors import Damaged, NotAFaceSet, StageError
 from facemae.faces.codec import decode, suffix_of
+from facemae.faces.people import PeopleWriter, SourceFiles
 from facemae.faces.record import People, Record, key_of
 from facemae.spec.manifest import FACE_KINDS, Kind, Manifest, read_manifest
 
 GREY = 128
-"""What stands in the hidden cells wherever a masked record is shown or trained on as a picture."""
+"""What stands in the hidden cells wherever a masked record is shown or trained on as a picture, by default."""
 
 OPEN_SHARDS = 256
 """Shards held open at most: a system lets a process open about a thousand files, and a large set has more shards."""
@@ -106,6 +107,15 @@ class FaceSet:
         content = json.loads(path.read_bytes())
         return People(identities=tuple(content["identities"]), files=tuple(content["files"]))
 
+    def source_files(self) -> SourceFiles | None:
+        """``people.files`` at 8 bytes a record in memory; None where there are no names.
+
+        Raises:
+            Damaged: not one file a record.
+        """
+        path = self.directory / "people.json"
+        return SourceFiles(path, len(self)) if path.exists() else None
+
     def record(self, i: int) -> Record:
         """Record ``i`` as stored.
 
@@ -125,8 +135,21 @@ class FaceSet:
         extras = json.loads(encoded) if encoded else None
         return Record(key_of(i), int(row["identity"]), image, suffix_of(image), extras)
 
+    def extras(self, i: int) -> dict[str, Any] | None:
+        """What else is known of record ``i``, without its image and so without its checksum.
+
+        Raises:
+            Damaged: the bytes are no JSON.
+        """
+        row = self.index[i]
+        encoded = self._read(int(row["shard"]), int(row["extras_offset"]), int(row["extras_length"]))
+        try:
+            return json.loads(encoded) if encoded else None
+        except ValueError:
+            raise Damaged(f"extras of record {key_of(i)} of {self.directory} cannot be read") from None
+
     def image(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Record ``i`` decoded, RGB; a masked record as its visible cells on mid-grey."""
+        """Record ``i`` decoded, RGB; a masked record as its visible cells on ``fill``."""
         if self.kind == "masked":
             return self._painted(i)
         return decode(self.record(i).image)
@@ -163,10 +186,24 @@ class FaceSet:
             positions[row] = places
         return patches, positions
 
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """The colour of hidden cells where a masked record is seen as a picture: mid-grey unless the manifest says so.
+
+        Raises:
+            Damaged: the manifest says something that is no colour.
+        """
+        colour = self.manifest.facts["mask"].get("fill", [GREY] * 3)
+        if not (isinstance(colour, list) and len(colour) == 3 and all(type(c) is int and 0 <= c < 256 for c in colour)):
+            raise Damaged(
+                f"the manifest of {self.directory} is damaged", got=f"fill {colour}", needed="red, green, blue"
+            )
+        return colour[0], colour[1], colour[2]
+
     def _painted(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         grid, cell, _ = self.cells
         patches, positions = self.visible([i])
-        canvas = np.full((grid * grid, cell, cell, 3), GREY, np.uint8)
+        canvas = np.full((grid * grid, cell, cell, 3), self.fill, np.uint8)
         canvas[positions[0]] = patches[0]
         rows = canvas.reshape(grid, grid, cell, cell, 3).transpose(0, 2, 1, 3, 4)
         return rows.reshape(grid * cell, grid * cell, 3)
@@ -200,8 +237,7 @@ def _on_grid(places: Any, kept: int, cells: int) -> TypeGuard[list[int]]:
 
 def write_people(directory: Path, people: People) -> None:
     """Store names and source files beside a set of originals."""
-    content = {"identities": list(people.identities), "files": list(people.files)}
-    with open(directory / "people.json", "w", encoding="utf-8") as stream:
-        json.dump(content, stream, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with PeopleWriter(directory) as writer:
+        for file in people.files:
+            writer.add(file)
+        writer.finish(people.identities)

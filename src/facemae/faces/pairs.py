@@ -11,10 +11,8 @@ from jaxtyping import Bool, Int64
 from facemae.errors import DataError, MissingPairs
 from facemae.faces.importers import agedb, cfp, lfw
 from facemae.faces.importers.layouts import IMAGE_SUFFIXES
-from facemae.faces.importers.protocol import ListedPair
+from facemae.faces.importers.protocol import FOLDS, ListedPair, write_pair_rows
 from facemae.faces.record import People
-
-FOLDS = 10
 
 _AMBIGUOUS = -2
 _TRUTH = {"1": True, "true": True, "0": False, "-1": False, "false": False}
@@ -65,11 +63,8 @@ def read_pairs(path: Path, people: People | None) -> Pairs:
 
 def write_pairs_csv(path: Path, pairs: Pairs, people: People) -> None:
     """Write ``left,right,same,fold`` with relative paths, as ``read_pairs`` takes it."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("left", "right", "same", "fold"))
-        for i, j, same, fold in zip(pairs.left, pairs.right, pairs.same, pairs.fold, strict=True):
-            writer.writerow((people.files[i], people.files[j], int(same), int(fold)))
+    columns = zip(pairs.left, pairs.right, pairs.same, pairs.fold, strict=True)
+    write_pair_rows(path, ((people.files[i], people.files[j], bool(same), int(fold)) for i, j, same, fold in columns))
 
 
 def _listed(path: Path) -> list[ListedPair]:

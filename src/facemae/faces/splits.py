@@ -30,3 +30,12 @@ def in_split(name: str, split: Split) -> bool:
     """Whether the person of that name belongs to ``split``."""
     low, high = _BOUNDS[split]
     return low <= split_position(name) < high
+
+
+def in_subset(name: str, part: int, parts: int) -> bool:
+    """Whether the person of that name is in one of ``parts`` equal parts: floor(parts · u(name)) = part.
+
+    u is that of another hash ("facemae-subset-1:"), so that a subset cuts across every split.
+    """
+    digest = hashlib.sha256(f"facemae-subset-1:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") * parts >> 64 == part

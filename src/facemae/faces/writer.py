@@ -98,7 +98,7 @@ class FaceSetWriter:
         # Not by np.save: it needs all rows in memory, and hides the reason (no space left) when writing fails.
         with (self._directory / "index.npy").open("wb") as stream, partial.open("rb") as rows:
             np.lib.format.write_array_header_1_0(stream, header)
-            shutil.copyfileobj(rows, stream, 1 << 20)
+            shutil.copyfileobj(rows, stream, 1 << 16)
             stream.flush()
             os.fsync(stream.fileno())
         partial.unlink()

@@ -5,7 +5,6 @@ Built from a directory that `save_recogniser` wrote, from an InsightFace state d
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isqrt
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from facemae.errors import RecipeError, WeightsError, WrongKeys
-from facemae.nn.iresnet import BLOCKS, IResNet
+from facemae.errors import RecipeError, WeightsError
+from facemae.nn.backbones import Backbone, backbone_of, build_backbone
 from facemae.nn.keymaps import check_state, load_state
-from facemae.nn.mobilefacenet import MobileFaceNet
 from facemae.nn.onnx_graph import load_graph
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -35,8 +33,6 @@ NORMALISATIONS: dict[str, Statistics] = {
 
 STATE_DICT = "insightface"
 """What a bare state dict means: the recognisers of that project are shared so."""
-
-BACKBONES = (*(f"iresnet{depth}" for depth in BLOCKS), "mbf", "mbf2")
 
 CONFIG, WEIGHTS = "recogniser.json", "backbone.safetensors"
 
@@ -95,33 +91,6 @@ def embed_views(embedder: Embedder, images: Float[Tensor, "b 3 h w"]) -> Float[T
     return torch.stack([embedder(images), embedder(images.flip(3))], 1)
 
 
-def build_backbone(
-    name: str, *, width: int | None = None, input_size: int = 112, embedding: int = 512
-) -> IResNet | MobileFaceNet:
-    """A recogniser with random weights. `width` (of the first stage, default `own_width`) is for IResNets only.
-
-    Raises: RecipeError for an unknown name, or a width for `mbf` (64) or `mbf2` (128) other than its own.
-    """
-    own = own_width(name)
-    if name.startswith("iresnet"):
-        depth = int(name.removeprefix("iresnet"))
-        return IResNet(depth, width=width or own, input_size=input_size, embedding=embedding)
-    if width not in (None, own):
-        remedy = "leave the width out, or choose an iresnet"
-        raise RecipeError(f"backbone {name} has a fixed width", got=width, needed=own, remedy=remedy)
-    return MobileFaceNet(scale=own // 64, input_size=input_size, embedding=embedding)
-
-
-def own_width(name: str) -> int:
-    """Channels of a backbone's first stage where nothing else is asked for.
-
-    Raises: RecipeError for an unknown name.
-    """
-    if name not in BACKBONES:
-        raise RecipeError("unknown backbone", got=name, needed=f"one of {', '.join(BACKBONES)}")
-    return 128 if name == "mbf2" else 64
-
-
 def load_embedder(
     path: str | Path, *, normalize: str | Statistics | None = None, input_size: int | None = None
 ) -> Embedder:
@@ -138,10 +107,9 @@ def load_embedder(
     if path.suffix.lower() == ".onnx":
         return _from_onnx(path, normalize, input_size)
     state = load_state(path)
-    body = _from_shapes(state, path, input_size)
-    check_state(body, state, path)
-    body.load_state_dict(state)
-    return _embedder(body, normalize or STATE_DICT)
+    with torch.device("meta"):
+        body = backbone_of(state, path, input_size=input_size)
+    return _embedder(_filled(body, state, path), normalize or STATE_DICT)
 
 
 def save_recogniser(directory: str | Path, net: nn.Module, config: Mapping[str, Any]) -> None:
@@ -158,7 +126,7 @@ def save_recogniser(directory: str | Path, net: nn.Module, config: Mapping[str, 
     (directory / CONFIG).write_text(json.dumps(dict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _embedder(body: IResNet | MobileFaceNet, normalize: str | Statistics) -> Embedder:
+def _embedder(body: Backbone, normalize: str | Statistics) -> Embedder:
     return Embedder(body, input_size=body.input_size, embedding=body.embedding, normalize=normalize).eval()
 
 
@@ -166,9 +134,10 @@ def _from_directory(directory: Path, normalize: str | Statistics | None, input_s
     try:
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         size = int(input_size or config["input_size"])
-        body = build_backbone(
-            config["backbone"], width=config.get("width"), input_size=size, embedding=int(config["embedding"])
-        )
+        with torch.device("meta"):
+            body = build_backbone(
+                config["backbone"], width=config.get("width"), input_size=size, embedding=int(config["embedding"])
+            )
         stored = config["normalize"]
     except FileNotFoundError:
         raise WeightsError(f"{directory} is no recogniser", needed=f"{CONFIG} and {WEIGHTS} in it") from None
@@ -177,9 +146,15 @@ def _from_directory(directory: Path, normalize: str | Statistics | None, input_s
     except (ValueError, TypeError, AttributeError):
         raise WeightsError(f"{directory / CONFIG} is damaged", needed="a JSON object of settings") from None
     state = load_state(directory / WEIGHTS)
-    check_state(body, state, directory / WEIGHTS)
+    return _embedder(_filled(body, state, directory / WEIGHTS), normalize or stored)
+
+
+def _filled(body: Backbone, state: Mapping[str, Tensor], path: Path) -> Backbone:
+    """A network on the meta device made real with these weights; memory is taken only for what the file holds."""
+    check_state(body, state, path)
+    body = body.to_empty(device="cpu")
     body.load_state_dict(state)
-    return _embedder(body, normalize or stored)
+    return body
 
 
 def _from_onnx(path: Path, normalize: str | Statistics | None, input_size: int | None) -> Embedder:
@@ -193,29 +168,6 @@ def _from_onnx(path: Path, normalize: str | Statistics | None, input_size: int |
         raise WeightsError(f"{path} does not tell how its input is normalised", needed=needed, remedy=remedy)
     size = graph.input_size or input_size or 112
     return Embedder(graph, input_size=size, embedding=graph.embedding, normalize=normalize).eval()
-
-
-def _from_shapes(state: Mapping[str, Tensor], path: Path, input_size: int | None) -> IResNet | MobileFaceNet:
-    """The architecture whose keys and shapes these are; a map of n × n before the last layer means 16 n pixels."""
-    try:
-        if "layer1.0.conv1.weight" in state:
-            stages = [{key.split(".")[1] for key in state if key.startswith(f"layer{i}.")} for i in (1, 2, 3, 4)]
-            blocks = tuple(len(stage) for stage in stages)
-            depth = next((depth for depth, known in BLOCKS.items() if known == blocks), None)
-            if depth is None:
-                raise WrongKeys(f"{path} is an IResNet of no known depth", got=f"stages of {blocks} blocks")
-            width = state["conv1.weight"].shape[0]
-            embedding, features = state["fc.weight"].shape
-            size = input_size or 16 * isqrt(features // (8 * width))
-            return IResNet(depth, width=width, input_size=size, embedding=embedding)
-        if "features.layers.0.layers.0.weight" in state:
-            scale = max(state["layers.0.layers.0.weight"].shape[0] // 64, 1)
-            size = input_size or 16 * state["features.layers.0.layers.0.weight"].shape[2]
-            return MobileFaceNet(scale=scale, input_size=size, embedding=state["features.layers.2.weight"].shape[0])
-    except (KeyError, IndexError, ValueError, ZeroDivisionError):
-        raise WrongKeys(f"{path} is a damaged or unfamiliar recogniser", needed="IResNet or MobileFaceNet") from None
-    shown = ", ".join(list(state)[:3])
-    raise WrongKeys(f"{path} is no recogniser we know", got=f"names like {shown}", needed="IResNet or MobileFaceNet")
 
 
 def _statistics(normalize: str | Statistics) -> Statistics:

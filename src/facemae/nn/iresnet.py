@@ -52,7 +52,7 @@ class IResNet(nn.Module):
 
     def __init__(self, depth: int, *, width: int = 64, input_size: int = 112, embedding: int = 512) -> None:
         super().__init__()
-        self.input_size, self.embedding = input_size, embedding
+        self.depth, self.width, self.input_size, self.embedding = depth, width, input_size, embedding
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.prelu = PReLU(width)

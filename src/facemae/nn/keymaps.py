@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from math import isqrt
 from pathlib import Path
@@ -43,7 +44,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"no weights at {path}", remedy="check the path")
     if _is_safetensors(path):
         return _strip_prefixes(_read_safetensors(path))
-    return _strip_prefixes(_unwrap(_read_torch(path), path))
+    return _strip_prefixes(_unwrap(read_torch(path), path))
 
 
 def check_state(module: nn.Module, state: Mapping[str, Tensor], path: str | Path = "the state dict") -> None:
@@ -98,13 +99,16 @@ def load_mae(
     state = from_transformers(source)
     heads, decoder_heads = heads or noted.get("heads"), decoder_heads or noted.get("decoder_heads")
     size = infer_size(state, heads=heads, decoder_heads=decoder_heads, path=path)
-    model = FaceMAE(**size._asdict())
-    if not any(key.startswith(DECODER) for key in state):
-        if not fresh_decoder:
-            raise WrongKeys(f"{path} holds an encoder only", needed="the decoder too", remedy="use a full checkpoint")
-        state = {**{k: v for k, v in model.state_dict().items() if k.startswith(DECODER)}, **state}
-    check_state(model, state, path)
-    model.load_state_dict(state)
+    fresh = not any(key.startswith(DECODER) for key in state)
+    if fresh and not fresh_decoder:
+        raise WrongKeys(f"{path} holds an encoder only", needed="the decoder too", remedy="use a full checkpoint")
+    # First without memory, for the sizes are the file's own word until its tensors are seen to have them.
+    with torch.device("meta"):
+        blank = FaceMAE(**size._asdict())
+    decoder = {key: value for key, value in blank.state_dict().items() if fresh and key.startswith(DECODER)}
+    check_state(blank, decoder | state, path)
+    model = FaceMAE(**size._asdict()) if fresh else blank.to_empty(device="cpu")
+    model.load_state_dict(state, strict=not fresh)
     return model
 
 
@@ -115,18 +119,26 @@ def save_mae(model: FaceMAE, path: str | Path, *, names: Names = "facebook", enc
     token and the decoder out, which is what timm needs. Reading the file back gives the same bytes.
     """
     path = Path(path)
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    if encoder_only:
-        state = {key: value for key, value in state.items() if not key.startswith(DECODER)}
-    if names != "facebook":
-        state = to_transformers(state, names=names)
+    state = mae_state(model, names=names, encoder_only=encoder_only)
     if path.suffix == ".safetensors":
-        noted = {"heads": str(model.size.heads), "decoder_heads": str(model.size.decoder_heads), "format": "pt"}
-        safetensors.torch.save_file(state, path, metadata=noted)
+        safetensors.torch.save_file(state, path, metadata=noted_heads(model))
     elif path.suffix in (".pth", ".pt", ".bin"):
         torch.save({"model": state} if names == "facebook" else state, path)
     else:
         raise WeightsError("no such weights format", got=path.name, needed=".safetensors, .pth, .pt or .bin")
+
+
+def mae_state(model: FaceMAE, *, names: Names = "facebook", encoder_only: bool = False) -> dict[str, Tensor]:
+    """The tensors of a model under the names of a tool, on the CPU; ``encoder_only`` as in :func:`save_mae`."""
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if encoder_only:
+        state = {key: value for key, value in state.items() if not key.startswith(DECODER)}
+    return state if names == "facebook" else to_transformers(state, names=names)
+
+
+def noted_heads(model: FaceMAE) -> dict[str, str]:
+    """What no shape tells, as metadata of a safetensors file."""
+    return {"heads": str(model.size.heads), "decoder_heads": str(model.size.decoder_heads), "format": "pt"}
 
 
 def infer_size(
@@ -196,14 +208,24 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is not a readable safetensors file", got=_line(error)) from None
 
 
-def _read_torch(path: Path) -> object:
+def read_torch(path: Path, *, mapped: bool = False) -> object:
+    """What ``torch.save`` wrote: tensors and plain containers; nothing in the file is executed.
+
+    ``mapped`` leaves the tensors on disk until they are read, in a file of today's format.
+
+    Raises:
+        UnsafeFile, WeightsError: see :func:`load_state`.
+    """
     with path.open("rb") as file:
-        if not file.read(2).startswith((b"PK", b"\x80")):
-            raise WeightsError(f"{path} is not a checkpoint", got="an unknown format", needed="safetensors or .pth")
+        start = file.read(2)
+    if not start.startswith((b"PK", b"\x80")):
+        raise WeightsError(f"{path} is not a checkpoint", got="an unknown format", needed="safetensors or .pth")
+    if start == b"PK":
+        _demand_stored(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and start == b"PK")
     except pickle.UnpicklingError as error:
         refused = REFUSED.search(str(error))
         raise UnsafeFile(
@@ -214,6 +236,17 @@ def _read_torch(path: Path) -> object:
         ) from None
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} is not a readable checkpoint", got=_line(error)) from None
+
+
+def _demand_stored(path: Path) -> None:
+    """torch never compresses; a small file that unpacks into much memory is none of its own."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = next((entry for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED), None)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is not a readable checkpoint", got=_line(error)) from None
+    if packed is not None:
+        raise WeightsError(f"{path} is not a checkpoint", got="a compressed archive", needed="what torch.save writes")
 
 
 def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:

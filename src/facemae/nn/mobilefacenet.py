@@ -1,4 +1,4 @@
-"""MobileFaceNet as in InsightFace's arcface_torch (`mbf`), key for key, in both widths it has had."""
+"""MobileFaceNet as in InsightFace's arcface_torch (`mbf`, `mbf_large`), key for key, in all widths it has had."""
 
 from typing import Any, ClassVar
 
@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from facemae.nn.kernels import Conv2d, PReLU
+
+BLOCKS = (1, 4, 6, 2)
 
 
 class ConvBlock(nn.Module):
@@ -74,25 +76,35 @@ class GlobalDepthwise(nn.Module):
 class MobileFaceNet(nn.Module):
     """Images b 3 s s in [−1, 1] to raw embeddings b d.
 
-    `scale` multiplies the width: 1 in arcface_torch until 2022-03-28 (1.20 M parameters), 2 since (2.06 M).
+    `scale` multiplies the width: 1 in arcface_torch until 2022-03-28 (1.20 M parameters), 2 since (2.06 M), 4 in
+    `mbf_large` (6.31 M). `blocks`: residual blocks before, between and after the three reductions; where the first is 1
+    a convolution stands in its place.
     Source: Chen et al., MobileFaceNets, CCBR 2018; deepinsight/insightface, recognition/arcface_torch.
     """
 
-    def __init__(self, *, scale: int = 1, input_size: int = 112, embedding: int = 512) -> None:
+    def __init__(
+        self,
+        *,
+        scale: int = 1,
+        blocks: tuple[int, int, int, int] = BLOCKS,
+        input_size: int = 112,
+        embedding: int = 512,
+    ) -> None:
         super().__init__()
-        self.input_size, self.embedding = input_size, embedding
-        narrow, wide = 64 * scale, 128 * scale
+        self.scale, self.blocks, self.input_size, self.embedding = scale, blocks, input_size, embedding
+        self.width = narrow = 64 * scale
+        wide = 2 * narrow
         self.layers = nn.ModuleList(
             [
                 ConvBlock(3, narrow, 3, stride=2),
-                # 64 groups at either width: with scale 2 this convolution is not quite depthwise.
-                ConvBlock(narrow, narrow, 3, groups=64),
+                # 64 groups at every width: with scale 2 this convolution is not quite depthwise.
+                ConvBlock(narrow, narrow, 3, groups=64) if blocks[0] == 1 else Residual(narrow, 128, blocks[0]),
                 DepthWise(narrow, narrow, 128, stride=2),
-                Residual(narrow, 128, 4),
+                Residual(narrow, 128, blocks[1]),
                 DepthWise(narrow, wide, 256, stride=2),
-                Residual(wide, 256, 6),
+                Residual(wide, 256, blocks[2]),
                 DepthWise(wide, wide, 512, stride=2),
-                Residual(wide, 256, 2),
+                Residual(wide, 256, blocks[3]),
             ]
         )
         self.conv_sep = ConvBlock(wide, 512, 1)

@@ -128,12 +128,23 @@ def parse(path: str | Path) -> Program:
             continue
         op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         name = proto.name or f"#{index}"
-        nodes.append(Node(op, name, tuple(proto.input), tuple(proto.output), attributes, opset))
+        nodes += _single(Node(op, name, tuple(proto.input), tuple(proto.output), attributes, opset))
     inputs = [entry for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         needed = "one image batch in and one embedding out"
         raise WeightsError(f"{path}", got=f"{len(inputs)} inputs and {len(graph.output)} outputs", needed=needed)
     return Program(tuple(nodes), constants, inputs[0].name, graph.output[0].name, _input_size(inputs[0], path))
+
+
+def _single(node: Node) -> list[Node]:
+    """A node with several outputs as one node for each: a Split becomes its parts."""
+    if node.op != "Split":
+        return [node]
+    parts = len(node.outputs)
+    return [
+        replace(node, outputs=(output,), attributes={**node.attributes, "part": part, "parts": parts})
+        for part, output in enumerate(node.outputs)
+    ]
 
 
 def fold_batch_norm(program: Program) -> Program:

@@ -142,6 +142,11 @@ def _batch_norm(node: Node) -> Kernel:
     return lambda x, gamma, beta, mean, var: F.batch_norm(x, mean, var, gamma, beta, False, 0.0, eps)
 
 
+def _layer_norm(node: Node) -> Kernel:
+    axis, eps = int(node.attributes.get("axis", -1)), float(node.attributes.get("epsilon", 1e-5))
+    return lambda x, weight, bias=None: F.layer_norm(x, x.shape[axis:], weight, bias, eps)
+
+
 def _prelu(node: Node) -> Kernel:
     def activate(x: Tensor, slope: Tensor) -> Tensor:
         # Slopes come as (c, 1, 1), (c,) or (1,): old MXNet exports keep (c,) for the channel axis of an image.
@@ -215,6 +220,7 @@ LAYERS: dict[str, Builder] = {
     "Gemm": _gemm,
     "GlobalAveragePool": lambda node: _global_average,
     "Identity": lambda node: keep_first,
+    "LayerNormalization": _layer_norm,
     "LeakyRelu": _leaky_relu,
     "MaxPool": _max_pool,
     "PRelu": _prelu,

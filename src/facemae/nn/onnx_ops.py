@@ -127,20 +127,52 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
+def _slice(node: Node) -> Kernel:
+    starts, ends = node.integers("starts", 1) or [], node.integers("ends", 2) or []
+    axes = node.integers("axes", 3) or list(range(len(starts)))
+    steps = node.integers("steps", 4) or [1] * len(starts)
+    if min(steps, default=1) < 1:
+        raise node.refuse("a backward slice")
+    spans = {axis: slice(*bounds) for axis, *bounds in zip(axes, starts, ends, steps, strict=True)}
+
+    def cut(x: Tensor, *_: Tensor) -> Tensor:
+        chosen = {axis % x.ndim: span for axis, span in spans.items()}
+        return x[tuple(chosen.get(axis, slice(None)) for axis in range(x.ndim))]
+
+    return cut
+
+
+def _split(node: Node) -> Kernel:
+    axis, part, parts = (int(node.attributes.get(name, 0)) for name in ("axis", "part", "parts"))
+    sizes = node.integers("split", 1)
+    return lambda x, *_: x.split(sizes or -(-x.shape[axis] // parts), axis)[part]
+
+
+def _together(compute: Callable[[Tensor, Tensor], Tensor]) -> Builder:
+    """Arithmetic whose operands may lie apart: numbers from shapes stay on the CPU."""
+
+    def calculate(a: Tensor, b: Tensor) -> Tensor:
+        if a.device != b.device:
+            a, b = (a.to(b.device), b) if a.device.type == "cpu" else (a, b.to(a.device))
+        return compute(a, b)
+
+    return _plain(calculate)
+
+
 def _plain(kernel: Kernel) -> Builder:
     return lambda node: kernel
 
 
 OPERATORS: dict[str, Builder] = {
     **LAYERS,
-    "Add": _plain(torch.add),
+    "Add": _together(torch.add),
     "Cast": _cast,
     "Concat": _concat,
-    "Div": _plain(_divide),
+    "Div": _together(_divide),
     "Flatten": _flatten,
     "Gather": _gather,
     "MatMul": _plain(torch.matmul),
-    "Mul": _plain(torch.mul),
+    "Mul": _together(torch.mul),
     "Pad": _pad,
     "ReduceL2": _reduce(lambda x, axes, keep: torch.linalg.vector_norm(x, dim=axes, keepdim=keep)),
     "ReduceMean": _reduce(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
@@ -148,9 +180,11 @@ OPERATORS: dict[str, Builder] = {
     "Reshape": _reshape,
     "Shape": _shape,
     "Sigmoid": _plain(torch.sigmoid),
+    "Slice": _slice,
+    "Split": _split,
     "Sqrt": _plain(torch.sqrt),
     "Squeeze": _squeeze,
-    "Sub": _plain(torch.sub),
+    "Sub": _together(torch.sub),
     "Tanh": _plain(torch.tanh),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

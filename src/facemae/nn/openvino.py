@@ -2,7 +2,6 @@
 
 import sys
 import tempfile
-import warnings
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from facemae.errors import RecipeError
+from facemae.nn.onnx_export import write_graph
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -97,9 +97,6 @@ class _Graphs:
     def _export(self, inputs: tuple[Tensor, ...], path: Path) -> None:
         answering, self._module.forward = self._module.forward, self._forward
         try:
-            with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
-                # The older exporter: the newer one needs a package of its own and cannot trace our autograd functions.
-                warnings.simplefilter("ignore")
-                torch.onnx.export(self._module, inputs, str(path), dynamo=False, opset_version=17)
+            write_graph(self._module, inputs, path)
         finally:
             self._module.forward = answering

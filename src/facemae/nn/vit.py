@@ -1,5 +1,7 @@
 """The transformer of MAE: pre-norm blocks with the names of timm and facebookresearch/mae."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -28,11 +30,11 @@ def attend(
 class Attention(nn.Module):
     """x ↦ W_o·[softmax(q_i·k_iᵀ/√d)·v_i]_i over heads i, with q, k, v from one product."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
         assert width % heads == 0, f"{heads} heads do not divide a width of {width}"
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
@@ -42,15 +44,16 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """x ↦ W₂·GELU(W₁·x), four times as wide inside."""
+    """x ↦ W₂·f(W₁·x), four times as wide inside; f is GELU where nothing else is given."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, activation: Callable[[Tensor], Tensor] = F.gelu) -> None:
         super().__init__()
+        self._activation = activation
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self._activation(self.fc1(x)))
 
 
 class Block(nn.Module):

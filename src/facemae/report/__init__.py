@@ -1,16 +1,19 @@
 """Results to people: one HTML page, one Markdown file, and the figures in both. Nothing is computed here."""
 
 from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
-from facemae.report.html import PictureGrid, report_html, write_report
+from facemae.report.html import Box, PictureGrid, report_html, write_report
 from facemae.report.markdown import results_markdown
+from facemae.report.reproduction import reproduction_markdown
 
 __all__ = [
+    "Box",
     "PictureGrid",
     "accuracy_figure",
     "leakage_figure",
     "loss_figure",
     "plane_figure",
     "report_html",
+    "reproduction_markdown",
     "results_markdown",
     "write_report",
 ]

@@ -14,16 +14,24 @@ from facemae.report.markdown import results_markdown
 from facemae.report.selection import judges, leading, protocols, shown_k
 from facemae.spec.results import SHOWN_K, Results, RowResult, WorstResult, write_results
 
+Box = tuple[float, float, float, float]
+"""Left, top, width and height as shares of the side."""
+
 
 @dataclass(frozen=True)
 class PictureGrid:
-    """The same faces in several sets: ``rows[face][set]`` is a PNG file's bytes, ``labels`` name the sets."""
+    """The same faces in several sets: ``rows[face][set]`` is a PNG file's bytes, ``labels`` name the sets.
+
+    ``boxes[set]`` are drawn over the pictures of a set: the eyes and the mouth of figure 4.
+    """
 
     labels: tuple[str, ...]
     rows: tuple[tuple[bytes, ...], ...]
+    boxes: tuple[tuple[Box, ...], ...] = ()
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.labels) for row in self.rows), "a picture for every label in every row"
+        assert len(self.boxes) in (0, len(self.labels)), "boxes for every set, or none at all"
 
 
 @dataclass(frozen=True)
@@ -52,12 +60,17 @@ def report_html(results: Results, pictures: PictureGrid | None = None) -> str:
     return environment.get_template("report.html.j2").render(**_content(results, pictures))
 
 
-def write_report(directory: Path, results: Results, pictures: PictureGrid | None = None) -> None:
-    """Write `results.json`, `results.md` and `report.html` to ``directory``, each whole or not at all."""
+def write_report(
+    directory: Path, results: Results, pictures: PictureGrid | None = None, *, name: str | None = None
+) -> None:
+    """Write `results.json`, `results.md` and `report.html` to ``directory``, each whole or not at all.
+
+    With ``name``: `NAME.json`, `NAME.md` and `NAME.html`, so that several tables lie in one folder.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    write_results(directory / "results.json", results)
-    _write(directory / "results.md", results_markdown(results))
-    _write(directory / "report.html", report_html(results, pictures))
+    write_results(directory / f"{name or 'results'}.json", results)
+    _write(directory / f"{name or 'results'}.md", results_markdown(results))
+    _write(directory / f"{name or 'report'}.html", report_html(results, pictures))
 
 
 def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
@@ -169,7 +182,15 @@ def _blocks(pictures: PictureGrid) -> dict[str, Any]:
     faces = [[f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in row] for row in pictures.rows]
     numbered = list(enumerate(faces, start=1))
     half = -(-len(numbered) // 2) if len(numbered) > 4 else len(numbered)
-    return {"labels": pictures.labels, "halves": [part for part in (numbered[:half], numbered[half:]) if part]}
+    boxes = pictures.boxes or ((),) * len(pictures.labels)
+    drawn = [[_style(box) for box in own] for own in boxes]
+    halves = [part for part in (numbered[:half], numbered[half:]) if part]
+    return {"labels": pictures.labels, "halves": halves, "boxes": drawn}
+
+
+def _style(box: Box) -> str:
+    names = ("left", "top", "width", "height")
+    return ";".join(f"{name}:{100 * share:.2f}%" for name, share in zip(names, box, strict=True))
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,13 +6,14 @@ A directory that holds a manifest is complete: the manifest is written last.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from facemae.errors import StageError
+from facemae.spec.scratch import Scratch, packed, unpacked
 
 CONTRACT = 1
 """Raised whenever the same spec and parents would give other bytes than before."""
@@ -81,10 +82,10 @@ def digest_of(stage: str, spec: Mapping[str, Any], parents: Mapping[str, str]) -
     return hashlib.sha256(canonical([stage, CONTRACT, dict(spec), dict(parents)])).hexdigest()
 
 
-def hash_file(path: Path, *, seen: Callable[[int], None] | None = None) -> str:
+def hash_file(path: Path | str, *, seen: Callable[[int], None] | None = None) -> str:
     """sha256 of a file's bytes; ``seen`` is told how many more bytes were read."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
             if seen is not None:
@@ -99,12 +100,40 @@ def hash_path(path: Path, *, seen: Callable[[int], None] | None = None) -> str:
     """
     if path.is_file():
         return hash_file(path, seen=seen)
-    files = [file for file in path.rglob("*") if file.is_file()]
-    lines = sorted((str(file.relative_to(path)), _hash_or_word(file, seen)) for file in files)
-    return hashlib.sha256(canonical(lines)).hexdigest()
+    names = Scratch("CREATE TABLE files (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    names.fill("INSERT INTO files VALUES (?)", ((packed(name),) for name in files_below(path)))
+    # The hash of `canonical` of the whole list, which itself may be longer than memory. No Path for each file: it would
+    # leave the parts of its name in the interpreter's table of strings.
+    digest, before = hashlib.sha256(b"["), b""
+    for (name,) in names.rows("SELECT name FROM files ORDER BY name"):
+        file = unpacked(name)
+        digest.update(before + canonical([file, _hash_or_word(os.path.join(path, file), seen)]))
+        before = b","
+    names.close()
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
-def _hash_or_word(file: Path, seen: Callable[[int], None] | None) -> str:
+def files_below(folder: Path) -> Iterator[str]:
+    """Relative names of all files below ``folder``, links to files included, in no order; one is in memory at a time.
+
+    Links to folders are not followed, and folders that may not be read are passed over.
+    """
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            with os.scandir(os.path.join(folder, prefix)) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{prefix}{entry.name}/")
+                    elif Path(entry.path).is_file() if entry.is_symlink() else entry.is_file():
+                        yield prefix + entry.name
+        except (PermissionError, FileNotFoundError, NotADirectoryError):
+            continue
+
+
+def _hash_or_word(file: str, seen: Callable[[int], None] | None) -> str:
     try:
         return hash_file(file, seen=seen)
     except PermissionError:

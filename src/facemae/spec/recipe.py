@@ -9,56 +9,128 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from facemae.spec.formats import TrainedFormat
 from facemae.spec.manifest import NEWER, Frozen, Grown
 from facemae.spec.normalisation import Normalisation
+from facemae.spec.ranges import Engine, Positive, Precision, Ratio, Share, Weight
+from facemae.spec.recognition import Classifier as Classifier
+from facemae.spec.recognition import Margin as Margin
+from facemae.spec.recognition import RecognizeSpec as RecognizeSpec
 
-Ratio = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
-Precision = Literal["auto", "fp32", "bf16"]
-Engine = Literal["torch", "openvino"]
 SplitName = Literal["P1", "P2", "P3", "D-in", "D-out"]
 
 
-class SyntheticSpec(Frozen):
-    """Procedural people number ``first`` … ``first + identities - 1`` with ``photos`` pictures each."""
+class SyntheticSpec(Grown):
+    """Procedural people number ``first`` … ``first + identities - 1`` with ``photos`` pictures each.
+
+    ``mixed``: in so many of them, the last ones, a second person of the set is mixed in (SynFace's identity mixup).
+    """
 
     identities: Positive = 200
     photos: Positive = 20
     first: Annotated[int, Field(ge=0)] = 0
     seed: int = 0
+    mixed: Annotated[int, Field(ge=0), NEWER] = 0
+
+    @model_validator(mode="after")
+    def _no_more_mixed_than_photos(self) -> "SyntheticSpec":
+        if self.mixed > self.photos:
+            raise ValueError(f"mixed {self.mixed} is more than photos {self.photos}")
+        return self
 
 
-class ImportSpec(Frozen):
-    """`import`: photos to a FaceSet of originals. ``size``: resize or align to that many pixels (synthetic: 112)."""
+class Subset(Frozen):
+    """One of ``parts`` equal parts of the people, by a published hash of their names."""
 
-    layout: Literal["auto", "folder", "flat", "cfp", "agedb"] = "auto"
+    part: Annotated[int, Field(ge=0)]
+    parts: Annotated[int, Field(gt=1)]
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Subset":
+        if self.part >= self.parts:
+            raise ValueError(f"part {self.part} of {self.parts}; parts count from 0")
+        return self
+
+
+class ImportSpec(Grown):
+    """`import`: photos to a FaceSet of originals. ``size``: resize or align to that many pixels (synthetic: 112).
+
+    ``label``: the column (Parquet) or JSON key (WebDataset) that holds the person, where it has no usual name.
+    """
+
+    layout: Literal["auto", "folder", "flat", "cfp", "agedb", "mixed", "webface", "webdataset"] = "auto"
+    label: Annotated[str | None, NEWER] = None
     size: Positive | None = None
     split: SplitName | None = None
+    subset: Annotated[Subset | None, NEWER] = None
     limit: Share = 0.01
     synthetic: SyntheticSpec = SyntheticSpec()
 
+    @model_validator(mode="after")
+    def _mixed_people_stay_together(self) -> "ImportSpec":
+        if self.layout == "mixed" and (self.split is not None or self.subset is not None):
+            part = "split" if self.split is not None else "subset"
+            raise ValueError(f"layout mixed takes no {part}: the two people of a photo may fall into different parts")
+        return self
+
 
 class ExportSpec(Frozen):
-    """`export`: a FaceSet to something other tools read. ``keep_names``: originals keep their people's names."""
+    """`export`: a FaceSet, or what was trained, to something other tools read.
 
-    format: Literal["folder", "webdataset"] = "folder"
+    ``keep_names``: originals keep their people's names. ``ranks``: class centres are split over so many. ``pairs``: the
+    list that becomes a verification file (format bin); without it all that the set has.
+
+    ``card``: a dataset card and Croissant metadata beside the data; ``license``, ``source`` and ``consent`` are what
+    the card quotes of the publisher.
+    """
+
+    format: Literal["folder", "webdataset", "parquet", "recordio", "bin", TrainedFormat] = "folder"
     keep_names: bool = False
+    ranks: Positive = 1
+    pairs: str | None = None
+    card: bool = False
+    license: str | None = None
+    source: str | None = None
+    consent: str | None = None
+
+    @model_validator(mode="after")
+    def _quoted_on_a_card(self) -> "ExportSpec":
+        if not self.card and (given := [key for key in ("license", "source", "consent") if getattr(self, key)]):
+            raise ValueError(f"{' and '.join(given)} given without card; card=true writes them down")
+        return self
+
+    @model_validator(mode="after")
+    def _what_insightface_reads(self) -> "ExportSpec":
+        if self.pairs is not None and self.format != "bin":
+            raise ValueError(f"pairs given for format {self.format}; format=bin writes them")
+        if self.card and self.format in ("recordio", "bin"):
+            raise ValueError(f"card=true with format {self.format}, whose readers know none; take another format")
+        return self
 
 
-class MaskSpec(Frozen):
+class MaskSpec(Grown):
     """`mask`: what leaves the house.
 
     ``method`` "cells" keeps a random share 1 - ``ratio`` of the cells (``cell`` pixels of the native image; 8 at 112 is
-    the paper's 16 at 224). "blur" makes the classic baseline instead: a Gaussian of ``sigma`` pixels.
+    the paper's 16 at 224). ``region`` is hidden first in every photo, and random cells after it up to the same ratio;
+    without ``region_fill`` nothing but the region is hidden. ``fill`` stands in the hidden cells where a masked photo
+    is seen as a picture: mid-grey, black, or the mean colour of all visible pixels of the set.
+
+    The other methods make a classic baseline instead: "blur" a Gaussian of ``sigma`` pixels, "pixelate" squares of
+    ``block`` pixels, "noise" of ``deviation`` grey levels, "windows" of ``side`` pixels about eyes and mouth corners.
     """
 
-    method: Literal["cells", "blur"] = "cells"
+    method: Literal["cells", "blur", "pixelate", "noise", "windows"] = "cells"
     ratio: Ratio = 0.75
     cell: Positive = 8
     sigma: Annotated[float, Field(gt=0)] | None = None
     seed: int | None = None
+    region: Annotated[Literal["none", "eyes", "mouth"], NEWER] = "none"
+    region_fill: Annotated[bool, NEWER] = True
+    fill: Annotated[Literal["grey", "black", "mean"], NEWER] = "grey"
+    block: Annotated[Positive | None, NEWER] = None
+    deviation: Annotated[Annotated[float, Field(gt=0)] | None, NEWER] = None
+    side: Annotated[Positive | None, NEWER] = None
 
 
 class Loss(Frozen):
@@ -119,58 +191,6 @@ class ReconstructSpec(Grown):
     format: Literal["png", "jpeg"] = "png"
     precision: Precision = "auto"
     engine: Annotated[Engine, NEWER] = "torch"
-
-
-class Margin(Frozen):
-    """The additive margin of the classifier head."""
-
-    kind: Literal["arcface", "cosface"] = "arcface"
-    margin: Annotated[float, Field(ge=0)] = 0.5
-    scale: Annotated[float, Field(gt=0)] = 64.0
-    gradient: Literal["exact", "straight_through"] = "exact"
-
-
-class Classifier(Frozen):
-    """How the class centres are held: on every process, or ``sharded`` over them.
-
-    ``rate``: share of its centres that a process of a sharded classifier compares with in one step; those of the people
-    in the batch are always among them.
-    """
-
-    sharded: bool = False
-    rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    @model_validator(mode="after")
-    def _only_shards_are_sampled(self) -> "Classifier":
-        if self.rate < 1 and not self.sharded:
-            raise ValueError("rate below 1 needs sharded=true")
-        return self
-
-
-class RecognizeSpec(Grown):
-    """`recognize`: appendix A.1 by iterations: decay at 20/28/32 of 34 epochs, one epoch of warm-up.
-
-    Learning rate = lr * batch / 512, as in the InsightFace code of the paper's time. ``width``: the backbone's own (64;
-    mbf2 128) where it is not given.
-    """
-
-    backbone: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mbf", "mbf2"] = "iresnet50"
-    width: Annotated[int, Field(gt=0, multiple_of=16)] | None = None
-    input_size: Positive = 112
-    embedding: Positive = 512
-    margin: Margin = Margin()
-    classifier: Annotated[Classifier, NEWER] = Classifier()
-    iterations: Positive = 32572
-    batch: Positive = 512
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    momentum: Share = 0.9
-    weight_decay: Weight = 5e-4
-    warmup: Share = 1 / 34
-    decay: tuple[Share, ...] = (20 / 34, 28 / 34, 32 / 34)
-    clip: Annotated[float, Field(gt=0)] = 5.0
-    flip: bool = True
-    precision: Precision = "auto"
-    seed: int = 0
 
 
 class EmbedSpec(Grown):

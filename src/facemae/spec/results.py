@@ -142,12 +142,14 @@ class OpenSetResult(Frozen):
 class RowResult(Frozen):
     """One row of a table: accuracy by protocol, seeds by protocol, leakage, and the paper's own figures.
 
-    ``worst`` is over attacks and judges without the probe's own photo, ``worst_same_photo`` with it.
+    ``worst`` is over attacks and judges without the probe's own photo, ``worst_same_photo`` with it. ``attack``: what
+    claims about this row's leakage mean.
     """
 
     label: str
     weights: str = ""
     trained_on: str
+    attack: str = RELEASED
     accuracy: dict[str, RateResult]
     seeds: dict[str, tuple[SeedResult, ...]]
     leakage: tuple[LeakageResult, ...] = ()

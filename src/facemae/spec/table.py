@@ -1,10 +1,12 @@
 """A table of the paper, or one's own, as data: the stages it rests on, its rows, its claims."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from facemae.errors import RecipeError
 from facemae.spec.manifest import Frozen
 from facemae.spec.normalisation import Normalisation
 from facemae.spec.recipe import SECTIONS, AuditSpec
@@ -73,15 +75,16 @@ class Protocol(Frozen):
 class Row(Frozen):
     """One row: the set its recognisers are trained on, which is the set that is released and audited.
 
-    ``linkage`` is missing only for the originals themselves. ``imitation``: the same process with other masks.
+    ``recogniser``: one of the table's variants instead of its own recogniser. ``imitation``: the same people through an
+    attacker's process, instead of what the table names for this set. ``audit``: false for sets of nobody's photos.
     """
 
     label: str
     train: str
     weights: str = ""
-    linkage: str | None = None
+    recogniser: str | None = None
     imitation: str | None = None
-    imitation_linkage: str | None = None
+    audit: bool = True
     paper: dict[str, float] = {}
 
 
@@ -89,6 +92,7 @@ class Claim(Frozen):
     """Row ``a`` is claimed greater than row ``b`` (or equal within half a point) on ``metric``.
 
     Metrics: the name of a protocol, or ``leakage:JUDGE:K`` ("Org. to released"; "Org. to Org." for an unlinked row).
+    ``accuracy`` stands for every protocol of the table, ``leakage:*:K`` for every judge.
     """
 
     claim: str
@@ -111,23 +115,35 @@ class Judge(Frozen):
 
 
 class Picture(Frozen):
-    """One column of the picture grid; every set shows the same photos, found through ``linkage``."""
+    """One column of the picture grid; every set shows the same photos. ``boxes``: framed eyes and mouth."""
 
     label: str
     faces: str
-    linkage: str | None = None
+    boxes: bool = False
 
 
 class Table(Frozen):
-    """Everything `reproduce` needs; ``original`` is the set that the rows protect."""
+    """Everything `reproduce` needs.
+
+    Which photos a row protects, and how its records lead back to them, follows from the stages that made its set.
+    ``nonmembers``: people who are in none of the sets. ``recognisers``: named changes to `[recognize]`.
+    ``imitations``: what an attacker makes of the same people with other masks, by set. Without ``seeds`` nothing is
+    trained on the rows: only their leakage is measured. ``files``: where each file of the data folder comes from.
+    ``scale``: the name of the scale it runs on, if it has scales. ``photos``: how many a set of originals holds, for
+    estimates before it is there.
+    """
 
     title: str
     note: str = ""
+    scale: str = ""
     data: str = ""
+    files: dict[str, str] = {}
+    photos: dict[str, int] = {}
     seeds: tuple[int, ...] = (0, 1, 2)
-    original: str
     nonmembers: str | None = None
     recognize: dict[str, Any] = {}
+    recognisers: dict[str, dict[str, Any]] = {}
+    imitations: dict[str, str] = {}
     verify: dict[str, Any] = {}
     audit: dict[str, Any] = {}
     protocols: tuple[Protocol, ...]
@@ -144,22 +160,32 @@ class Table(Frozen):
         demand(SECTIONS[info.field_name], settings)
         return settings
 
+    @field_validator("recognisers")
+    @classmethod
+    def _variants_fit(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for settings in variants.values():
+            demand(SECTIONS["recognize"], settings)
+        return variants
+
     @model_validator(mode="after")
     def _all_named(self) -> "Table":
         mistakes = [
             *_twice(
-                "rows are labelled", (row.label for row in self.rows), "a row's label names the directory of its audit"
+                "rows are labelled", (row.label for row in self.rows), "claims and figures name rows by their labels"
             ),
             *_twice("judges are called", (judge.name for judge in self.judges), "each needs a name of its own"),
             *_twice("protocols are called", (item.name for item in self.protocols), "each needs a name of its own"),
         ]
-        unknown = sorted({name for name in self.references() if not self.knows(name)})
+        named = [*self.wanted(), *self.imitations, *self.imitations.values()]
+        named += [name for call in self.stages.values() for name in call.needs()]
+        unknown = sorted({name for name in named if not self.knows(name)})
         if unknown:
             mistakes.append(f"no stage is called {', '.join(unknown)}; stages are {', '.join(sorted(self.stages))}")
+        mistakes += self._rows_fit()
         labels = {row.label for row in self.rows}
         ks = AuditSpec.model_validate(self.audit).k
-        metrics = {f"leakage:{judge.name}:{k}" for judge in self.judges for k in ks}
-        metrics |= {protocol.name for protocol in self.protocols}
+        metrics = {f"leakage:{name}:{k}" for name in ("*", *(judge.name for judge in self.judges)) for k in ks}
+        metrics |= {"accuracy", *(protocol.name for protocol in self.protocols)}
         for claim in self.claims:
             if not {claim.a, claim.b} <= labels:
                 mistakes.append(f"claim {claim.claim!r} compares rows that the table does not have")
@@ -169,21 +195,86 @@ class Table(Frozen):
             raise Mistakes(mistakes)
         return self
 
-    def references(self) -> list[str]:
-        """Everything that the table reads, as written."""
-        used: list[str | None] = [self.original, self.nonmembers]
-        used += [name for call in self.stages.values() for name in call.needs()]
+    def wanted(self) -> list[str]:
+        """What rows, protocols, judges and pictures are made from, as written."""
+        used: list[str | None] = [self.nonmembers, *(judge.source for judge in self.judges)]
         used += [name for protocol in self.protocols for name in (protocol.faces, protocol.pairs)]
-        used += [judge.source for judge in self.judges]
-        for row in self.rows:
-            used += [row.train, row.linkage, row.imitation, row.imitation_linkage]
-        for picture in self.pictures:
-            used += [picture.faces, picture.linkage]
+        used += [name for row in self.rows for name in (row.train, self.imitation_of(row))]
+        used += [picture.faces for picture in self.pictures]
         return [name for name in used if name is not None]
+
+    def order(self) -> list[str]:
+        """The stages that the table rests on, each after those that it needs.
+
+        Raises:
+            RecipeError: stages need one another in a circle.
+        """
+        ordered: list[str] = []
+
+        def visit(name: str, trail: tuple[str, ...]) -> None:
+            if name in trail:
+                raise RecipeError("stages need one another in a circle", got=" -> ".join((*trail, name)))
+            if name in ordered or name not in self.stages:
+                return
+            for needed in self.stages[name].needs():
+                visit(stage_name(needed), (*trail, name))
+            ordered.append(name)
+
+        for name in self.wanted():
+            visit(stage_name(name), ())
+        return ordered
+
+    def read(self) -> list[str]:
+        """Everything that making the table reads, as written."""
+        return [*self.wanted(), *(needed for name in self.order() for needed in self.stages[name].needs())]
 
     def knows(self, name: str) -> bool:
         """Whether ``name`` is a file of the data folder or of the package, ``synthetic``, or leads to a stage."""
         return name.startswith(("data:", "package:")) or name == "synthetic" or stage_name(name) in self.stages
+
+    def original_of(self, name: str) -> str:
+        """The set of originals that ``name`` was made from: itself where nothing hides them."""
+        call = self.stages.get(stage_name(name))
+        if call is not None and call.verb == "mask":
+            return call.inputs[0]
+        return self.original_of(call.inputs[1]) if call is not None and call.verb == "reconstruct" else name
+
+    def linkage_of(self, name: str) -> str | None:
+        """The private folder of the masked set that ``name`` is or was made from; None for originals."""
+        call = self.stages.get(stage_name(name))
+        if call is not None and call.verb == "mask":
+            return f"{stage_name(name)}.private"
+        return self.linkage_of(call.inputs[1]) if call is not None and call.verb == "reconstruct" else None
+
+    def imitation_of(self, row: Row) -> str | None:
+        """What imitates a row's set: its own, else what the table names for that set."""
+        return row.imitation or self.imitations.get(row.train)
+
+    def run_of(self, row: Row) -> str:
+        """The name of a row's recogniser runs: its set, and its variant where that changes anything."""
+        changed = row.recogniser is not None and self.recognisers[row.recogniser]
+        return f"{row.train}-{slug(row.recogniser or '')}" if changed else row.train
+
+    def audit_of(self, row: Row) -> str:
+        """The name of a row's audit: its set, and its imitation where the row has one of its own."""
+        return f"{row.train}-against-{row.imitation}" if row.imitation else row.train
+
+    def each_claim(self) -> Iterator[Claim]:
+        """The claims, those about every protocol or every judge once for each."""
+        for claim in self.claims:
+            metrics = [claim.metric]
+            if claim.metric == "accuracy":
+                metrics = [protocol.name for protocol in self.protocols]
+            elif every := re.fullmatch(r"leakage:\*:(\d+)", claim.metric):
+                metrics = [f"leakage:{judge.name}:{every[1]}" for judge in self.judges]
+            for metric in metrics:
+                yield claim.model_copy(update={"metric": metric})
+
+    def _rows_fit(self) -> Iterator[str]:
+        for row in self.rows:
+            if row.recogniser is not None and row.recogniser not in self.recognisers:
+                known = ", ".join(sorted(self.recognisers)) or "none"
+                yield f"row {row.label!r} wants recogniser {row.recogniser!r}; recognisers are {known}"
 
 
 def slug(label: str) -> str:

@@ -1,14 +1,54 @@
-"""`export`: a face set to what other tools read; the only stage whose OUT is not one of our directories."""
+"""`export`: what other tools read; the only stage whose OUT is not one of our directories."""
 
 import os
 import shutil
 from pathlib import Path
+from typing import Any, get_args
 
 from facemae.errors import OutputExists, RecipeError
 from facemae.faces import FaceSet
-from facemae.faces.exporters import export_folder, export_webdataset
+from facemae.faces.exporters import (
+    card_facts,
+    export_bin,
+    export_folder,
+    export_parquet,
+    export_recordio,
+    export_webdataset,
+    write_card,
+    write_croissant,
+)
+from facemae.spec.formats import FORMATS_OF, TrainedFormat
+from facemae.spec.manifest import FILE, read_manifest
 from facemae.spec.recipe import ExportSpec
 from facemae.stages.stage import naming_full_disk
+
+
+def export(source: Path, out: Path, spec: ExportSpec) -> dict[str, Any]:
+    """Write a face set, a model, a recogniser or class centres to ``out``, and return what there is to say of it.
+
+    Raises: as `export_faces` and `export_model`.
+    """
+    if spec.format in get_args(TrainedFormat):
+        # Not before it is asked for: sets need no torch.
+        from facemae.stages.export_model import export_model
+
+        if given := next((key for key in ("keep_names", "card", "pairs") if getattr(spec, key)), None):
+            raise RecipeError(f"export.{given}", got=f"format {spec.format}", needed="a format of face sets")
+        return {"files": export_model(source, out, spec)}
+    if (source / FILE).is_file():
+        demand_format(spec, read_manifest(source).kind)
+    return {"records": export_faces(source, out, spec)}
+
+
+def demand_format(spec: ExportSpec, kind: str) -> None:
+    """Refuse a format that a kind of thing which was trained cannot have.
+
+    Raises:
+        RecipeError: with those that it can have.
+    """
+    formats = FORMATS_OF.get(kind)
+    if formats and spec.format not in formats:
+        raise RecipeError("export.format", got=f"{spec.format} for a {kind}", needed=f"one of {', '.join(formats)}")
 
 
 def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
@@ -16,7 +56,8 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
 
     Raises:
         RecipeError: names are to be kept in a format that has none.
-        DataError: names are to be kept, and the set has none.
+        DataError: names are to be kept, and the set has none; or folds of a list do not fit format bin.
+        MissingPairs: format bin, and the set has no such list.
         OutputExists: there is something at ``out`` already.
         DiskFull: no space is left; nothing stays at ``out``.
     """
@@ -31,11 +72,36 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
     try:
         with naming_full_disk(out):
             partial.mkdir(parents=True)
+            # Where the hub looks for data; beside a card it is the only folder.
+            inner = partial / "data" if spec.card or spec.format == "parquet" else partial
             if spec.format == "folder":
-                export_folder(photos, partial, keep_names=spec.keep_names)
+                export_folder(photos, inner, keep_names=spec.keep_names)
+            elif spec.format == "parquet":
+                export_parquet(photos, inner)
+            elif spec.format == "recordio":
+                export_recordio(photos, inner)
+            elif spec.format == "bin":
+                export_bin(photos, inner, pairs=spec.pairs)
             else:
-                export_webdataset(photos, partial)
+                export_webdataset(photos, inner)
+            if spec.card:
+                _describe(photos, partial, out.name, spec)
             partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return len(photos)
+
+
+def _describe(photos: FaceSet, directory: Path, name: str, spec: ExportSpec) -> None:
+    """`README.md` and `croissant.json` beside the data."""
+    facts = card_facts(
+        photos,
+        name=name,
+        format=spec.format,  # type: ignore[arg-type]  # those of sets; `export` sends the others elsewhere
+        named=spec.keep_names,
+        license=spec.license,
+        source=spec.source,
+        consent=spec.consent,
+    )
+    write_card(directory, facts)
+    write_croissant(directory, facts)

@@ -11,10 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from facemae.errors import DataError, StageError
-from facemae.faces import FaceSetWriter, People, decode, encode_jpeg, in_split, write_pairs_csv, write_people
-from facemae.faces.importers import ALIGNED_SIZE, ImportReport, import_photos, open_source, read_landmarks
-from facemae.faces.synthetic import KINDS, identity_name, protocol_pairs, render_photo
+from facemae.errors import DataError, MissingPairs, StageError
+from facemae.faces import FaceSetWriter, People, decode, encode_jpeg, in_split, in_subset, write_pairs_csv, write_people
+from facemae.faces.importers import (
+    ALIGNED_SIZE,
+    ImportReport,
+    Source,
+    import_photos,
+    open_source,
+    pair_rows,
+    read_landmarks,
+)
+from facemae.faces.importers.protocol import write_pair_rows
+from facemae.faces.importers.recordio import index_beside
+from facemae.faces.people import PeopleWriter
+from facemae.faces.synthetic import KINDS, Mix, draw_mix, identity_name, protocol_pairs, render_photo
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import FACE_KINDS, read_manifest
 from facemae.spec.recipe import ImportSpec, SyntheticSpec
@@ -43,6 +54,8 @@ def import_faces(
         settings = spec.model_dump()
     else:
         parents = {f"source{i}": _bytes_digest(Path(source), execution) for i, source in enumerate(sources)}
+        indices = ((f"source{i}.idx", index_beside(Path(source))) for i, source in enumerate(sources))
+        parents |= {name: _bytes_digest(index, execution) for name, index in indices if index is not None}
         parents |= {"landmarks": _bytes_digest(Path(landmarks), execution)} if landmarks else {}
         settings = spec.model_dump(exclude={"synthetic"})
     with open_stage("import", out, spec=settings, parents=parents) as stage:
@@ -78,59 +91,127 @@ def _bytes_digest(source: Path, execution: Execution) -> str:
 def _from_photos(
     stage: Stage, sources: Sequence[str], spec: ImportSpec, execution: Execution, landmarks: Path | None
 ) -> None:
-    split = spec.split
     with ExitStack() as stack:
-        opened = [stack.enter_context(open_source(source, layout=spec.layout)) for source in sources]
+        opened = [stack.enter_context(open_source(source, layout=spec.layout, label=spec.label)) for source in sources]
+        people = stack.enter_context(PeopleWriter(stage.directory))
         writer = FaceSetWriter(stage.directory)
+        pairs = _Pairs(opened)
+
+        def note(file: str) -> None:
+            people.add(file)
+            pairs.seen(file)
+
         report = import_photos(
             opened,
             writer,
             landmarks=read_landmarks(Path(landmarks)) if landmarks else None,
             size=spec.size,
-            keep=(lambda name: in_split(name, split)) if split else None,
+            keep=partial(_wanted, spec=spec) if spec.split or spec.subset else None,
+            note=note,
             limit=spec.limit,
             execution=execution,
         )
-    _publish(stage, writer, report)
+        people.finish(report.identities)
+    _publish(stage, writer, report, **pairs.write(stage.directory))
+
+
+class _Pairs:
+    """The pair lists of the sources, which need every one of their photos."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._lists = pair_rows(sources)
+        self._missing = {file for rows in self._lists.values() for row in rows for file in row[:2]}
+
+    def seen(self, file: str) -> None:
+        """A photo came in."""
+        self._missing.discard(file)
+
+    def write(self, directory: Path) -> dict[str, Any]:
+        """`pairs/NAME.csv` for each list; returns what the manifest says of them.
+
+        Raises:
+            MissingPairs: a photo of a list did not come in.
+        """
+        if not self._lists:
+            return {}
+        if self._missing:
+            raise MissingPairs(
+                "photos of a verification file are left out",
+                got=f"{len(self._missing)}, first {min(self._missing)}",
+                needed="all of them",
+                remedy="import it without split or subset, and fetch it again where photos cannot be read",
+            )
+        (directory / "pairs").mkdir()
+        for name, rows in self._lists.items():
+            write_pair_rows(directory / "pairs" / f"{name}.csv", rows)
+        return {"protocols": list(self._lists), "people": "told apart by the pairs alone"}
+
+
+def _wanted(name: str, spec: ImportSpec) -> bool:
+    subset = spec.subset
+    inside = subset is None or in_subset(name, subset.part, subset.parts)
+    return inside and (spec.split is None or in_split(name, spec.split))
 
 
 def _from_synthetic(stage: Stage, spec: ImportSpec, execution: Execution) -> None:
     wanted = spec.synthetic
     numbers = range(wanted.first, wanted.first + wanted.identities)
-    people = [i for i in numbers if spec.split is None or in_split(identity_name(i), spec.split)]
+    people = [i for i in numbers if _wanted(identity_name(i), spec)]
     if not people:
         raise DataError(
-            f"no synthetic person falls into {spec.split}", got=f"{wanted.identities} people", needed="more"
+            f"no synthetic person falls into {spec.split or 'the subset'}",
+            got=f"{wanted.identities} people",
+            needed="more",
         )
+    if wanted.mixed and len(people) < 2:
+        raise DataError("nobody to mix with", got="1 synthetic person", needed="at least two, or mixed=0")
     writer = FaceSetWriter(stage.directory)
     files, numbered, extras = [], [], []
+    mixes = [_mixes(people, number, wanted) for number in range(len(people))]
+    number_of = {person: number for number, person in enumerate(people)}
     with execution.progress.task("import", len(people) * wanted.photos, "images") as task:
-        for number, faces in enumerate(_photos(people, wanted, spec.size or ALIGNED_SIZE)):
+        for number, faces in enumerate(_photos(people, mixes, wanted, spec.size or ALIGNED_SIZE)):
             name = identity_name(people[number])
             for photo, (image, facts) in enumerate(faces):
+                mix = mixes[number][photo]
+                if mix is not None:
+                    other = [number_of[mix.other], round(1 - mix.weight, 2)]
+                    facts = facts | {"mix": [[number, mix.weight], other]}
                 writer.add(image, number, extras=facts)
                 files.append(f"{name}/{name}_{photo + 1:04d}.jpg")
                 numbered.append(number)
                 extras.append(facts)
             task.advance(wanted.photos)
     names = tuple(identity_name(i) for i in people)
-    protocols = _write_protocols(stage.directory / "pairs", numbered, extras, People(names, tuple(files)))
-    _publish(stage, writer, ImportReport(len(files), names, tuple(files), (), 0), protocols=protocols)
+    # Pairs are of one person or of two: a set with mixed photos is for training only.
+    pairs = stage.directory / "pairs"
+    protocols = [] if wanted.mixed else _write_protocols(pairs, numbered, extras, People(names, tuple(files)))
+    write_people(stage.directory, People(names, tuple(files)))
+    _publish(stage, writer, ImportReport(len(files), names, (), 0), protocols=protocols)
 
 
-def _photos(people: list[int], wanted: SyntheticSpec, size: int) -> Iterator[list[tuple[bytes, dict[str, Any]]]]:
+def _mixes(people: list[int], place: int, wanted: SyntheticSpec) -> list[Mix | None]:
+    """Who is mixed into each photo of people[place]: somebody into the last of them."""
+    pure = wanted.photos - wanted.mixed
+    mixed = [draw_mix(people, place, photo, seed=wanted.seed) for photo in range(pure, wanted.photos)]
+    return [None] * pure + mixed
+
+
+def _photos(
+    people: list[int], mixes: list[list[Mix | None]], wanted: SyntheticSpec, size: int
+) -> Iterator[list[tuple[bytes, dict[str, Any]]]]:
     """The photos of one person after another, drawn on all cores; each depends on its own numbers only."""
-    draw = partial(_draw_person, photos=wanted.photos, seed=wanted.seed, size=size)
+    draw = partial(_draw_person, seed=wanted.seed, size=size)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores == 1 or len(people) * wanted.photos < FEW:
-        yield from map(draw, people)
+        yield from map(draw, people, mixes)
         return
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(draw, people, chunksize=1)
+        yield from pool.map(draw, people, mixes, chunksize=1)
 
 
-def _draw_person(identity: int, *, photos: int, seed: int, size: int) -> list[tuple[bytes, dict[str, Any]]]:
-    faces = [render_photo(identity, photo, seed=seed, size=size) for photo in range(photos)]
+def _draw_person(identity: int, mixes: list[Mix | None], *, seed: int, size: int) -> list[tuple[bytes, dict[str, Any]]]:
+    faces = [render_photo(identity, photo, seed=seed, size=size, mix=mix) for photo, mix in enumerate(mixes)]
     # As a camera stores it: the JPEG artefacts are part of what every later stage sees.
     return [(encode_jpeg(face.image, 95), face.extras) for face in faces]
 
@@ -151,7 +232,6 @@ def _write_protocols(directory: Path, people: list[int], extras: list[dict[str, 
 
 def _publish(stage: Stage, writer: FaceSetWriter, report: ImportReport, **more: Any) -> None:
     records = writer.finish()
-    write_people(stage.directory, People(report.identities, report.files))
     facts: dict[str, Any] = {
         "records": records,
         "identities": len(report.identities),

@@ -1,10 +1,11 @@
 """What a stage reads: its identity for the digest, and the line that says what is wrong with it."""
 
+import os
 from pathlib import Path
 
 from facemae.errors import FaceMAEError
 from facemae.spec.execution import Execution
-from facemae.spec.manifest import FILE, hash_path, read_manifest
+from facemae.spec.manifest import FILE, files_below, hash_path, read_manifest
 
 MIB = 1 << 20
 
@@ -26,9 +27,9 @@ def source_digest(path: Path, execution: Execution | None = None) -> str:
 
 def hash_with_progress(path: Path, execution: Execution) -> str:
     """`hash_path`, with a bar over the bytes."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    files = [path] if path.is_file() else (os.path.join(path, name) for name in files_below(path))
     read = 0
-    with execution.progress.task("hash", sum(file.stat().st_size for file in files) // MIB, "MiB") as task:
+    with execution.progress.task("hash", sum(os.stat(file).st_size for file in files) // MIB, "MiB") as task:
 
         def seen(count: int) -> None:
             nonlocal read

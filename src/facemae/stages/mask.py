@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from facemae.errors import Damaged, OutputExists, RecipeError
 from facemae.faces.codec import encode_png
-from facemae.faces.distort import blur, matching_sigma, sharpness
 from facemae.faces.faceset import FaceSet
 from facemae.faces.masks import kept_cells, permutation, record_seeds, seed_bytes, visible_cells
 from facemae.faces.record import key_of
+from facemae.faces.regions import region_cells
 from facemae.faces.writer import FaceSetWriter
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of, hash_file, write_json
 from facemae.spec.recipe import MaskSpec
+from facemae.stages.distortion import Distortion, demand_strength, distortion
 from facemae.stages.stage import Stage, open_stage
 
 
@@ -29,7 +31,7 @@ def private_of(out: Path) -> Path:
 
 
 def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: Path | None = None) -> Path:
-    """Write the masked set (or the blurred baseline) of ``faces`` to ``out`` and the way back to `OUT.private`.
+    """Write the masked set (or a classic baseline) of ``faces`` to ``out`` and the way back to `OUT.private`.
 
     ``like``: a set whose sharpness the blurred baseline takes on, instead of ``spec.sigma``.
 
@@ -37,13 +39,16 @@ def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: 
     experiments) and kept in the private folder; the public manifest holds neither it nor anything of the originals.
 
     Raises:
-        RecipeError: cells that do not tile the image, nothing left visible, blur without sigma, sigma without blur.
+        RecipeError: cells that do not tile the image, nothing left visible, a method without its strength, or a key
+            of another method.
         OutputExists: OUT or OUT.private belongs to another request.
         Damaged: OUT.private cannot be read.
     """
     originals = FaceSet.open(faces, kind="original")
     reference = FaceSet.open(like) if like else None
-    geometry = _geometry(originals, spec, reference)
+    _demand_cells(spec)
+    demand_strength(spec, originals, reference.directory if reference else None)
+    cells = Cells(spec, originals.size) if spec.method == "cells" else None
     public = {key: value for key, value in spec.model_dump().items() if key != "seed"}
     parents = {"faces": originals.digest} | ({"like": reference.digest} if reference else {})
     request = digest_of("mask", spec.model_dump(), parents)
@@ -52,32 +57,25 @@ def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: 
         if not stage.finished:
             # The secret is on disk before anything that depends on it, and never beside an OUT that is somebody else's.
             private.keep()
-            sigma = spec.sigma if reference is None else _sigma_of(originals, reference)
-            _write(stage, originals, geometry, sigma, private, execution)
+            _write(stage, originals, cells or distortion(spec, originals, reference), private, execution)
     return Path(out)
 
 
 def _write(
-    stage: Stage,
-    originals: FaceSet,
-    geometry: dict[str, int],
-    sigma: float | None,
-    private: "_Private",
-    execution: Execution,
+    stage: Stage, originals: FaceSet, protect: "Cells | Distortion", private: "_Private", execution: Execution
 ) -> None:
     order = permutation(private.secret, "order", len(originals))
     people = permutation(private.secret, "people", originals.num_identities)
     writer = FaceSetWriter(stage.directory)
+    identities = np.asarray(originals.index["identity"])  # a view of the mapped index
     with execution.progress.task("mask", len(originals), "images") as task:
-        for i in order.tolist():
-            identity = int(people[originals.identities[i]])
-            image = originals.image(i)
-            if geometry:
-                strip, positions = _strip(image, key_of(i), geometry, private.secret)
-                writer.add(encode_png(strip), identity, extras={"positions": positions})
+        for i in map(int, order):
+            photo, extras = originals.image(i), None
+            if isinstance(protect, Cells):
+                shown, extras = protect(photo, key_of(i), private.secret)
             else:
-                assert sigma is not None
-                writer.add(encode_png(blur(image, sigma)), identity)
+                shown = protect(photo, key_of(i), private.secret)
+            writer.add(encode_png(shown), int(people[identities[i]]), extras=extras)
             task.advance()
     writer.finish()
     private.write_map(originals, order, people)
@@ -86,62 +84,94 @@ def _write(
         "identities": originals.num_identities,
         "size": list(originals.size),
     }
-    facts |= {"mask": geometry} if geometry else {"sigma": sigma}
-    digest = _bytes_digest(stage.directory)
+    facts |= protect.facts()
+    digest = _bytes_digest(stage.directory, facts)
     private.remember(digest)
-    stage.publish("masked" if geometry else "baseline", facts, digest=digest)
+    stage.publish("masked" if isinstance(protect, Cells) else "baseline", facts, digest=digest)
 
 
-def _sigma_of(originals: FaceSet, reference: FaceSet) -> float:
-    def sample(faces: FaceSet) -> np.ndarray:
-        return faces.images(np.linspace(0, len(faces) - 1, min(256, len(faces))).astype(int).tolist())
+class Cells:
+    """The paper's mask on one grid: strips of visible cells, and what the manifest says of them.
 
-    sigma = matching_sigma(sample(originals), sharpness(sample(reference)))
-    if sigma == 0:
-        raise RecipeError(
-            f"--like {reference.directory}", got="a set at least as sharp as the originals", needed="a softer one"
-        )
-    return sigma
+    ``hidden``: cells of the region that no photo shows. The sums are for the mean colour of what is visible.
+
+    Raises:
+        RecipeError: cells that do not tile the image, a ratio that leaves none visible or is less than the region.
+    """
+
+    def __init__(self, spec: MaskSpec, size: tuple[int, int]) -> None:
+        height, width = size
+        if height != width or height % spec.cell:
+            raise RecipeError(
+                "mask.cell",
+                got=f"{spec.cell} over images of {height}x{width}",
+                needed="square images whose side is a multiple of the cell",
+                remedy="import with --set size=112, or choose another cell",
+            )
+        self.grid, self.cell, self._fill = height // spec.cell, spec.cell, spec.fill
+        count = self.grid * self.grid
+        self.hidden = None if spec.region == "none" else region_cells(spec.region, size=height, cell=spec.cell)
+        others = count if self.hidden is None else count - len(self.hidden)
+        self.kept = kept_cells(count, spec.ratio) if spec.region_fill else others
+        self._sums = np.zeros(3, np.int64)
+        self._pixels = 0
+        if self.kept == 0 and spec.region_fill:
+            raise RecipeError("mask.ratio", got=spec.ratio, needed=f"a ratio that leaves one of {count} cells visible")
+        if self.kept == 0:
+            raise RecipeError("mask.cell", got=spec.cell, needed=f"cells of which some lie outside the {spec.region}")
+        if self.kept > others:
+            raise RecipeError(
+                "mask.ratio",
+                got=spec.ratio,
+                needed=f"a ratio that hides the {count - others} of {count} cells of the {spec.region}",
+            )
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "s s 3"], key: str, secret: bytes
+    ) -> tuple[UInt8[np.ndarray, "c kc 3"], dict[str, Any]]:
+        """The visible cells side by side, and where they were."""
+        grid, cell, kept = self.grid, self.cell, self.kept
+        seeds = record_seeds(secret, "mask", [key])
+        positions = visible_cells(seeds, grid * grid, kept, hidden=self.hidden)[0]
+        cells = image.reshape(grid, cell, grid, cell, 3).transpose(0, 2, 1, 3, 4).reshape(grid * grid, cell, cell, 3)
+        visible = cells[positions]
+        self._sums += visible.sum(axis=(0, 1, 2), dtype=np.int64)
+        self._pixels += kept * cell * cell
+        strip = visible.transpose(1, 0, 2, 3).reshape(cell, kept * cell, 3)
+        return np.ascontiguousarray(strip), {"positions": positions.tolist()}
+
+    def facts(self) -> dict[str, Any]:
+        """What is needed to read the strips; ``fill`` only where it is not the usual grey."""
+        geometry: dict[str, Any] = {"grid": self.grid, "cell": self.cell, "kept": self.kept}
+        if self._fill == "black":
+            geometry["fill"] = [0, 0, 0]
+        elif self._fill == "mean":
+            geometry["fill"] = np.rint(self._sums / self._pixels).astype(int).tolist()
+        return {"mask": geometry}
 
 
-def _geometry(originals: FaceSet, spec: MaskSpec, reference: FaceSet | None) -> dict[str, int]:
-    if spec.method == "blur":
-        if (spec.sigma is None) == (reference is None):
-            raise RecipeError("mask.sigma", got=spec.sigma, needed="for blur either a width in pixels or --like SET")
-        return {}
-    if spec.sigma is not None or reference is not None:
-        given = f"sigma={spec.sigma}" if reference is None else f"--like {reference.directory}"
-        raise RecipeError("mask.method", got=f"cells and {given}", needed="method=blur, or neither sigma nor --like")
-    height, width = originals.size
-    if height != width or height % spec.cell:
-        raise RecipeError(
-            "mask.cell",
-            got=f"{spec.cell} over images of {height}x{width}",
-            needed="square images whose side is a multiple of the cell",
-            remedy="import with --set size=112, or choose another cell",
-        )
-    grid = height // spec.cell
-    kept = kept_cells(grid * grid, spec.ratio)
-    if kept == 0:
-        raise RecipeError(
-            "mask.ratio", got=spec.ratio, needed=f"a ratio that leaves one of {grid * grid} cells visible"
-        )
-    return {"grid": grid, "cell": spec.cell, "kept": kept}
+def _demand_cells(spec: MaskSpec) -> None:
+    """Refuse what only `cells` can do."""
+    asked = {"region": spec.region != "none", "region_fill": not spec.region_fill, "fill": spec.fill != "grey"}
+    for key, given in asked.items():
+        if given and spec.method != "cells":
+            raise RecipeError(
+                f"mask.{key}", got=f"{getattr(spec, key)} and method={spec.method}", needed="method=cells"
+            )
+    if not spec.region_fill and spec.region == "none":
+        raise RecipeError("mask.region_fill", got="false and region=none", needed="a region that alone is hidden")
 
 
-def _strip(image: np.ndarray, key: str, geometry: dict[str, int], secret: bytes) -> tuple[np.ndarray, list[int]]:
-    """The visible cells side by side, and where they were."""
-    grid, cell, kept = geometry["grid"], geometry["cell"], geometry["kept"]
-    positions = visible_cells(record_seeds(secret, "mask", [key]), grid * grid, kept)[0]
-    cells = image.reshape(grid, cell, grid, cell, 3).transpose(0, 2, 1, 3, 4).reshape(grid * grid, cell, cell, 3)
-    strip = cells[positions].transpose(1, 0, 2, 3).reshape(cell, kept * cell, 3)
-    return np.ascontiguousarray(strip), positions.tolist()
+def _bytes_digest(directory: Path, facts: dict[str, Any]) -> str:
+    """The digest of a new root: its own bytes, so that no trace of the originals goes past it.
 
-
-def _bytes_digest(directory: Path) -> str:
-    """The digest of a new root: its own bytes, so that no trace of the originals goes past it."""
+    A fill of its own counts as well: it is in no shard, and changes the pictures that later stages see.
+    """
     files = [directory / "index.npy", *sorted((directory / "shards").glob("*.tar"))]
-    return hashlib.sha256(json.dumps([[file.name, hash_file(file)] for file in files]).encode()).hexdigest()
+    content: list[Any] = [[file.name, hash_file(file)] for file in files]
+    if "fill" in facts.get("mask", {}):
+        content.append(["fill", facts["mask"]["fill"]])
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass
@@ -195,12 +225,14 @@ class _Private:
 
     def write_map(self, originals: FaceSet, order: np.ndarray, people: np.ndarray) -> None:
         """`map.csv`: one row a released record, in its order."""
-        files = originals.people.files if originals.people else None
-        with (self.directory / "map.csv").open("w", newline="", encoding="utf-8") as stream:
+        files = originals.source_files()
+        identities = np.asarray(originals.index["identity"])
+        # A file name need not be UTF-8: its own bytes come out.
+        with (self.directory / "map.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = csv.writer(stream)
             rows.writerow(["released_key", "original_key", "original_path", "released_identity", "original_identity"])
-            for released, i in enumerate(order.tolist()):
-                identity = int(originals.identities[i])
+            for released, i in enumerate(map(int, order)):
+                identity = int(identities[i])
                 path = files[i] if files else ""
                 rows.writerow([key_of(released), key_of(i), path, int(people[identity]), identity])
             stream.flush()

@@ -11,8 +11,9 @@ import torch
 from facemae.errors import RecipeError, StageError
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import Embedder
-from facemae.nn.keymaps import check_state, load_mae, load_state
+from facemae.nn.keymaps import check_state, load_state
 from facemae.nn.mae import FaceMAE, build_mae
+from facemae.nn.mae_files import GEOMETRY, WEIGHTS, open_mae
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import EmbedSpec, PretrainSpec
@@ -23,8 +24,6 @@ from facemae.train.checkpoint import drop_checkpoint, write_bytes
 from facemae.train.precision import resolve
 from facemae.train.pretrain import pretrain as train
 from facemae.train.world import join
-
-WEIGHTS, GEOMETRY = "model.safetensors", "model.json"
 
 
 def pretrain(
@@ -40,7 +39,8 @@ def pretrain(
     """Train a FaceMAE on ``faces`` and write it to ``out``.
 
     ``phi``: the feature network of the loss, needed unless only the pixel weight is above 0. ``init``: weights to start
-    from instead of random ones: a model directory, a facebookresearch/mae file, or the checkpoint of a run that broke.
+    from instead of random ones: a model directory of ours or of transformers (4.x, 5.x), a facebookresearch/mae file,
+    or the checkpoint of a run that broke; where there is an encoder only, the decoder starts from random weights.
     ``cache``: where vectors of the real photos under ``phi`` are looked for and left for other runs.
 
     Raises:
@@ -113,10 +113,9 @@ def load_model(directory: Path) -> FaceMAE:
 
 
 def _start_from(model: FaceMAE, init: Path) -> None:
-    """Ours and every checkpoint that `load_mae` reads; a public encoder without its decoder gets a random one."""
-    source = init / WEIGHTS if init.is_dir() else init
+    """Ours and whatever `open_mae` reads; a public encoder without its decoder gets a random one."""
     heads, decoder_heads = model.size.heads, model.size.decoder_heads
-    loaded = load_mae(source, heads=heads, decoder_heads=decoder_heads, fresh_decoder=True)
+    loaded = open_mae(init, heads=heads, decoder_heads=decoder_heads, fresh_decoder=True)
     if loaded.size != model.size:
         raise RecipeError(f"--init {init} is another model", got=_geometry(loaded), needed=_geometry(model))
     model.load_state_dict(loaded.state_dict())
@@ -124,7 +123,8 @@ def _start_from(model: FaceMAE, init: Path) -> None:
 
 def _geometry(model: FaceMAE) -> str:
     size = model.size
-    encoder, decoder = f"{size.width}x{size.depth}", f"{size.decoder_width}x{size.decoder_depth}"
+    encoder = f"{size.width}x{size.depth} of {size.heads} heads"
+    decoder = f"{size.decoder_width}x{size.decoder_depth} of {size.decoder_heads}"
     return f"encoder {encoder}, decoder {decoder}, {size.image_size} px in patches of {size.patch_size}"
 
 

@@ -14,6 +14,7 @@ from facemae.faces.pairs import read_pairs
 from facemae.measure import Difference, mean_over_seeds, paired_difference, verdict
 from facemae.spec.manifest import read_manifest
 from facemae.spec.results import (
+    IMITATED,
     RELEASED,
     UNPROTECTED,
     ClaimResult,
@@ -34,7 +35,7 @@ SAMPLE = 256
 
 @dataclass(frozen=True)
 class Made:
-    """Where the plan put things: a directory per (row set, seed, protocol), per row, per judge and protocol."""
+    """Where the plan put things: a directory per (row, seed, protocol), per row, per judge and protocol."""
 
     verifications: Mapping[tuple[str, int, str], Path]
     audits: Mapping[str, Path]
@@ -55,7 +56,7 @@ def tabulate(
     rows = tuple(_row(row, table, made, people) for row in table.rows)
     judges = tuple(_judge(judge, table, made) for judge in table.judges)
     paired, claims = [], []
-    for claim in table.claims:
+    for claim in table.each_claim():
         found = _difference(claim, table, made, people)
         said = verdict(claim.kind, found.low, found.high)
         paired.append(_paired(claim.a, claim.b, claim.metric, found))
@@ -89,9 +90,9 @@ def training_of(name: str, directory: Path) -> dict[str, Any]:
 
 def _row(row: Row, table: Table, made: Made, people: Mapping[str, int]) -> RowResult:
     accuracy, seeds = {}, {}
-    for protocol in table.protocols:
-        found = [verifications.read_result(made.verifications[row.train, seed, protocol.name]) for seed in table.seeds]
-        values, replicates = _accuracies(row.train, protocol.name, table.seeds, made)
+    for protocol in table.protocols if table.seeds else ():
+        found = [verifications.read_result(made.verifications[row.label, seed, protocol.name]) for seed in table.seeds]
+        values, replicates = _accuracies(row.label, protocol.name, table.seeds, made)
         rate = mean_over_seeds(
             values,
             replicates,
@@ -108,6 +109,7 @@ def _row(row: Row, table: Table, made: Made, people: Mapping[str, int]) -> RowRe
         label=row.label,
         weights=row.weights,
         trained_on=row.train,
+        attack=_attack(table, row),
         accuracy=accuracy,
         seeds=seeds,
         leakage=audited.leakages() if audited else (),
@@ -131,31 +133,31 @@ def _every_pair(table: Table) -> list[Claim]:
     """Each row against each earlier one on every protocol, beside what the claims ask for."""
     return [
         Claim(claim="", a=later.label, b=earlier.label, metric=protocol.name)
-        for protocol in table.protocols
+        for protocol in (table.protocols if table.seeds else ())
         for i, later in enumerate(table.rows)
         for earlier in table.rows[:i]
     ]
 
 
 def _difference(claim: Claim, table: Table, made: Made, people: Mapping[str, int]) -> Difference:
-    rows = {row.label: row for row in table.rows}
     if claim.metric.startswith("leakage:"):
-        return _leakage_difference(claim, rows[claim.a], rows[claim.b], made)
-    values_a, replicates_a = _accuracies(rows[claim.a].train, claim.metric, table.seeds, made)
-    values_b, replicates_b = _accuracies(rows[claim.b].train, claim.metric, table.seeds, made)
+        return _leakage_difference(claim, table, made)
+    values_a, replicates_a = _accuracies(claim.a, claim.metric, table.seeds, made)
+    values_b, replicates_b = _accuracies(claim.b, claim.metric, table.seeds, made)
     return paired_difference(values_a, values_b, replicates_a, replicates_b, people=people[claim.metric])
 
 
-def _accuracies(train: str, protocol: str, seeds: Sequence[int], made: Made) -> tuple[np.ndarray, np.ndarray]:
-    paths = [made.verifications[train, seed, protocol] for seed in seeds]
+def _accuracies(row: str, protocol: str, seeds: Sequence[int], made: Made) -> tuple[np.ndarray, np.ndarray]:
+    paths = [made.verifications[row, seed, protocol] for seed in seeds]
     values = np.array([verifications.read_result(path)["accuracy"]["value"] for path in paths])
     return values, np.stack([np.load(path / verifications.REPLICATES) for path in paths])
 
 
-def _leakage_difference(claim: Claim, a: Row, b: Row, made: Made) -> Difference:
-    """Of "Org. to released", or "Org. to Org." where nothing was protected, without the probe's own photo."""
+def _leakage_difference(claim: Claim, table: Table, made: Made) -> Difference:
+    """Of the attacks that the rows are about, without the probe's own photo."""
     _, judge, k = claim.metric.split(":")
-    sides = [(Findings(made.audits[row.label]), RELEASED if row.linkage else UNPROTECTED) for row in (a, b)]
+    rows = {row.label: row for row in table.rows}
+    sides = [(Findings(made.audits[label]), _attack(table, rows[label])) for label in (claim.a, claim.b)]
     found = difference(sides, judge, int(k))
     if found is None:
         raise RecipeError(
@@ -164,6 +166,13 @@ def _leakage_difference(claim: Claim, a: Row, b: Row, made: Made) -> Difference:
             needed="exclude or both",
         )
     return found
+
+
+def _attack(table: Table, row: Row) -> str:
+    """Which attack a claim about a row's leakage means: a row that brings its own imitation is about that one."""
+    if row.imitation is not None:
+        return IMITATED
+    return RELEASED if table.linkage_of(row.train) else UNPROTECTED
 
 
 def _paired(a: str, b: str, metric: str, found: Difference) -> PairedResult:

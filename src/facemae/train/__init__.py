@@ -9,14 +9,16 @@ from facemae.train.hardware import hardware
 from facemae.train.journal import Journal, read_journal
 from facemae.train.loader import Batch, Sight, batches, resize, to_unit
 from facemae.train.operations import multiply_adds
-from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine, warmup_steps
+from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine
 from facemae.train.precision import autocast, resolve
 from facemae.train.products import fastest_product
+from facemae.train.schedule import Schedule
 from facemae.train.world import World, gather_rows, join, mean_over_ranks, parallel, wait_for_all
 
 __all__ = [
     "Batch",
     "Journal",
+    "Schedule",
     "Sight",
     "World",
     "all_finite",
@@ -42,6 +44,5 @@ __all__ = [
     "to_unit",
     "wait_for_all",
     "warmup_cosine",
-    "warmup_steps",
     "write_bytes",
 ]

@@ -5,7 +5,7 @@ epochs, and rank r of W its r-th share. So one process or eight, resumed or not,
 order with the same flips and masks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,9 +103,9 @@ class _Steps(Dataset[Batch]):
 
 
 def batches(
-    faces: FaceSet, sight: Sight, *, batch: int, steps: range, world: World, workers: int = 0
+    faces: FaceSet, sight: Sight, *, batch: int, steps: Sequence[int], world: World, workers: int = 0
 ) -> Iterator[Batch]:
-    """The shares of this rank for ``steps``, in order; ``batch`` counts all ranks."""
+    """The shares of this rank for ``steps``, which ascend, in order; ``batch`` counts all ranks."""
     source = _Steps(faces, sight, batch, world, cache=workers == 0)
     # Items are whole batches already, so the loader only moves them between processes.
     yield from DataLoader(source, sampler=list(steps), batch_size=None, num_workers=workers)

@@ -29,18 +29,38 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - w) / max(total - w, 1)))
 
 
-def warmup_steps(step: int, total: int, warmup: float, decay: Sequence[float]) -> float:
+def stepped(step: int, w: int, points: Sequence[int]) -> float:
     """Factor of the learning rate: step / w while step < w, then 0.1^(number of decay points reached).
 
-    w = round(warmup * total), decay points = floor(share * total). Source: InsightFace arcface_torch of 2021-H2, whose
-    first iteration has learning rate 0. Its decay points count epochs of images / batch, unrounded, ours epochs of
-    whole iterations: 20, 28 and 32 of 34 epochs of 490,623 images at 512 are 19160, 26824 and 30656 here, 19164, 26830
-    and 30663 there.
+    The first iteration of a warm-up has learning rate 0. Source: InsightFace arcface_torch of 2021-H2.
     """
-    w = round(warmup * total)
     if step < w:
         return step / w
-    return 0.1 ** sum(step >= math.floor(share * total) for share in decay)
+    return 0.1 ** sum(step >= point for point in points)
+
+
+def stepped_by_epoch(epoch: int, warmup: float, decay: Sequence[float]) -> float:
+    """Factor of the learning rate in ``epoch`` (from 0):
+
+        ((epoch + 1) / 5)^2     while epoch < warmup
+        0.1^(number of decay epochs m with m - 1 <= epoch)     afterwards: one epoch earlier than they say
+
+    The 5 is a constant, whatever the warm-up. Source: InsightFace arcface_torch of March to July 2021.
+    """
+    if epoch < warmup:
+        return ((epoch + 1) / 5) ** 2
+    return 0.1 ** sum(m - 1 <= epoch for m in decay)
+
+
+def polynomial(step: int, total: int, w: int) -> float:
+    """Factor of the learning rate: step / w up to step w, then (total - step) / (total - w), a line to 0.
+
+    Step 0 has factor 1, warm-up or not: so InsightFace's `PolynomialLRWarmup` (power 1) does it, whose first optimiser
+    step runs at the full rate before the rate falls to 1 / w of it. Source: arcface_torch since 2022, train_v2.py.
+    """
+    if step == 0:
+        return 1.0
+    return step / w if step <= w else (total - step) / (total - w)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

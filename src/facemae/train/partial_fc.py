@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from facemae.errors import RecipeError
-from facemae.nn.margin import Gradient, arcface, cosface
+from facemae.nn.margin import KINDS, Gradient, Kind, Qualities, adaface, arcface, cosface, limit_of, others_above
 from facemae.train.world import World, gather_labels, gather_rows, max_over_ranks, share_of, sum_over_ranks
 
 BLOCK = 4096
@@ -35,6 +35,8 @@ class PartialFC(nn.Module):
     `weight` (n, embedding) starts as N(0, 0.01), the same for every W, and `momentum` goes with it row by row. Both are
     float32 and updated here, not by an optimiser; centres that were not sampled keep both as they are: no gradient, no
     weight decay, no momentum (as the first version of Partial FC; today's decays and moves them all).
+
+    `quality` holds AdaFace's running statistics, of the norms of all ranks and so the same on each; None otherwise.
     """
 
     weight: nn.Parameter
@@ -48,22 +50,28 @@ class PartialFC(nn.Module):
         world: World,
         rate: float = 1.0,
         seed: int = 0,
-        kind: Literal["arcface", "cosface"] = "arcface",
+        kind: Kind = "arcface",
         margin: float = 0.5,
         scale: float = 64.0,
         gradient: Gradient = "exact",
+        h: float = 0.333,
+        t_alpha: float = 0.01,
+        interclass_filter: float = 0.0,
     ) -> None:
         super().__init__()
         if classes < world.size:
             raise RecipeError("recognize.classifier.sharded", got=f"{classes} people", needed=f"{world.size} or more")
-        assert kind in ("arcface", "cosface")
-        self.rate, self.scale, self.share = rate, scale, share_of(classes, world.rank, world.size)
+        assert kind in KINDS
+        self.rate, self.share = rate, share_of(classes, world.rank, world.size)
         self._seed, self._world = seed, world
-        self._margin: Callable[[Tensor, Tensor], Tensor] = (
-            partial(cosface, margin=margin, scale=scale)
-            if kind == "cosface"
-            else partial(arcface, margin=margin, scale=scale, gradient=gradient)
-        )
+        change: dict[Kind, Callable[..., Tensor]] = {
+            "arcface": partial(arcface, gradient=gradient),
+            "cosface": cosface,
+            "adaface": adaface,
+        }
+        change_own = partial(change[kind], margin=margin, scale=scale)
+        self._rule = _Rule(change_own, scale, limit_of(kind), interclass_filter)
+        self.quality = Qualities(h=h, t_alpha=t_alpha) if kind == "adaface" else None
         self.weight = nn.Parameter(_centres(seed, self.share, embedding).to(world.device))
         self.register_buffer("momentum", torch.zeros_like(self.weight))
         self._sampled: tuple[Tensor, Tensor] | None = None
@@ -75,7 +83,8 @@ class PartialFC(nn.Module):
         gradient of the embeddings is W times that of the loss, because the backbone's is averaged over W ranks.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
-            unit = gather_rows(F.normalize(embeddings.to(self.weight.dtype)), self._world)
+            embeddings = embeddings.to(self.weight.dtype)
+            unit = gather_rows(F.normalize(embeddings), self._world)
             columns = gather_labels(labels, self._world) - self.share.start
             columns = columns.where((columns >= 0) & (columns < len(self.share)), -1)
             rows: Tensor = self.weight
@@ -83,7 +92,7 @@ class PartialFC(nn.Module):
                 numbers, columns = self._sample(columns, step)
                 rows = self.weight.detach()[numbers].requires_grad_()
                 self._sampled = numbers, rows
-            return _MarginLoss.apply(unit, rows, columns, self._margin, self.scale, self._world)
+            return _MarginLoss.apply(unit, rows, columns, self._rule_for(embeddings), self._world)
 
     @torch.no_grad()
     def update(self, *, lr: float, momentum: float, weight_decay: float) -> None:
@@ -103,6 +112,15 @@ class PartialFC(nn.Module):
             self.momentum.index_copy_(0, numbers, velocity)
             self.weight.index_copy_(0, numbers, rows.detach().add_(velocity, alpha=-lr))
 
+    def _rule_for(self, embeddings: Float[Tensor, "b d"]) -> "_Rule":
+        """The rule of this batch: AdaFace's margins follow the norms of its rows, of all ranks."""
+        if self.quality is None:
+            return self._rule
+        norms = gather_rows(embeddings.detach().norm(dim=1, keepdim=True), self._world).squeeze(1)
+        if self.training:
+            self.quality.observe(norms)
+        return self._rule._replace(margin=partial(self._rule.margin, quality=self.quality(norms)))
+
     def _sample(self, columns: Int64[Tensor, " b"], step: int) -> tuple[Int64[Tensor, " k"], Int64[Tensor, " b"]]:
         """Sorted numbers of the sampled rows, and the columns of the batch's people among them (-1 stays)."""
         drawn = _keyed(f"{self._seed}:step {step}", self.share, (), torch.rand, torch.float64)
@@ -113,6 +131,28 @@ class PartialFC(nn.Module):
         sampled = drawn.topk(count).indices.sort().values
         found = torch.searchsorted(sampled, columns.clamp(min=0))
         return sampled, found.where(columns >= 0, -1)
+
+
+class _Rule(NamedTuple):
+    """What becomes of cosines: logits of the true class; the scale, the clip and the filter of the others."""
+
+    margin: Callable[..., Tensor]
+    scale: float
+    limit: float
+    threshold: float
+
+    def flat(self, scores: Tensor, own: Tensor) -> Tensor | None:
+        """Where scores are clipped or filtered, and so have no slope; None where cosines stay as they are."""
+        if self.limit == 1.0 and not self.threshold:
+            return None
+        flat = torch.zeros_like(scores, dtype=torch.bool)
+        if self.limit < 1.0:
+            flat.logical_or_(scores > self.limit).logical_or_(scores < -self.limit)
+        if self.threshold:
+            filtered = others_above(scores, own, self.threshold)
+            scores.masked_fill_(filtered, 0.0)
+            flat.logical_or_(filtered)
+        return flat
 
 
 class _MarginLoss(torch.autograd.Function):
@@ -127,22 +167,26 @@ class _MarginLoss(torch.autograd.Function):
         unit: Tensor,
         rows: Tensor,
         columns: Tensor,
-        margin: Callable[[Tensor, Tensor], Tensor],
-        scale: float,
+        rule: _Rule,
         world: World,
     ) -> Tensor:
         inverse = rows.norm(dim=1).clamp_(min=1e-12).reciprocal_()
         scores = (unit @ rows.T).mul_(inverse)
         here, at = columns.unsqueeze(1) >= 0, columns.clamp(min=0).unsqueeze(1)
-        target, slope = _target(scores.gather(1, at), here, margin)
-        scores.clamp_(-1.0, 1.0).mul_(scale).scatter_(1, at, target)
+        flat = rule.flat(scores, columns.unsqueeze(1))
+        target, slope = _target(scores.gather(1, at), here, rule.margin)
+        scores.clamp_(-rule.limit, rule.limit).mul_(rule.scale).scatter_(1, at, target)
+        ctx.flat = None
+        if flat is not None:
+            slope = slope.masked_fill(flat.gather(1, at), 0.0)
+            ctx.flat = flat.view(-1).nonzero().squeeze(1)
         largest = max_over_ranks(scores.amax(1), world)
         scores.sub_(largest.unsqueeze(1)).exp_()
         # One word between the ranks for both: only the rank that holds a row's class knows its logit.
         own = (target.squeeze(1) - largest).where(here.squeeze(1), 0.0)
         total, own = sum_over_ranks(torch.stack([scores.sum(1), own]), world)
         ctx.scores, ctx.world = scores.div_(total.unsqueeze(1)), world
-        ctx.scale = scale
+        ctx.scale = rule.scale
         ctx.save_for_backward(unit, rows, inverse, here, at, slope)
         return (total.log() - own).mean()
 
@@ -154,13 +198,16 @@ class _MarginLoss(torch.autograd.Function):
         assert scores is not None, "the one copy is used up by the first backward pass"
         share = gradient / len(scores)
         own = (scores.gather(1, at) - here.to(scores.dtype)) * slope * share
-        scores.mul_(share * ctx.scale).scatter_(1, at, own)
+        scores.mul_(share * ctx.scale)
+        if ctx.flat is not None:
+            scores.view(-1).index_fill_(0, ctx.flat, 0.0)
+        scores.scatter_(1, at, own)
         # scores is now dL/dcos. With w^ = w / |w|:  dL/dw = (A - (A . w^) w^) / |w|,  A = sum over rows of dL/dcos e.
         centres = scores.T @ unit
         along = torch.einsum("kd,kd->k", centres, rows).mul_(inverse.square())
         centres.addcmul_(rows, along.unsqueeze(1), value=-1).mul_(inverse.unsqueeze(1))
         embeddings = (scores.mul_(inverse) @ rows).mul_(ctx.world.size)
-        return embeddings, centres, None, None, None, None
+        return embeddings, centres, None, None, None
 
 
 def _target(cosine: Tensor, here: Tensor, margin: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -192,7 +239,7 @@ def _sample_size(held: int, rate: float) -> int:
     return held if rate == 1 else max(1, int(rate * held))
 
 
-def estimate_memory(classes: int, embedding: int, *, ranks: int, rate: float, batch: int) -> int:
+def estimate_memory(classes: int, embedding: int, *, ranks: int, rate: float, batch: int, masks: bool = False) -> int:
     """Bytes that the classifier takes on the fullest rank, beside the backbone, at the height of a step.
 
         4 * (2 n d  +  k d  +  k B  +  2 B d)                     at rate 1, where k = n
@@ -200,21 +247,23 @@ def estimate_memory(classes: int, embedding: int, *, ranks: int, rate: float, ba
 
     n = ceil(C / W) centres of d numbers and their momentum; the gradient of the k in use; their logits for the global
     batch of B, which become their own gradient; gathered embeddings and their gradient. Below rate 1 also a copy of the
-    k and, once the logits are gone, of their momentum.
+    k and, once the logits are gone, of their momentum. ``masks``: k B more, for AdaFace or an interclass filter.
     """
     held = len(share_of(classes, 0, ranks))
     sampled = min(held, max(_sample_size(held, rate), batch if rate < 1 else 0))
     in_use = embedding + batch if rate == 1 else 2 * embedding + max(batch, embedding)
+    in_use += batch if masks else 0
     return 4 * (2 * held * embedding + sampled * in_use + 2 * batch * embedding)
 
 
-def demand_memory(classes: int, embedding: int, *, world: World, rate: float, batch: int) -> None:
+def demand_memory(classes: int, embedding: int, *, world: World, rate: float, batch: int, masks: bool = False) -> None:
     """Refuse a classifier that this rank has no room for, before anything is allocated.
 
     Raises:
         RecipeError: `estimate_memory` is above the free memory, where the system tells that.
     """
-    wanted, free = estimate_memory(classes, embedding, ranks=world.size, rate=rate, batch=batch), free_memory(world)
+    wanted = estimate_memory(classes, embedding, ranks=world.size, rate=rate, batch=batch, masks=masks)
+    free = free_memory(world)
     if free is not None and wanted > free:
         raise RecipeError(
             f"recognize.classifier for {classes:,} people",

@@ -1,7 +1,10 @@
 """Photos of one or more sources into the records of a face set."""
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +14,8 @@ from PIL import Image as PillowImage
 from facemae.errors import DataError, EmptyIdentity, MixedSizes, TooManyUnreadable, UnreadableImage
 from facemae.faces.align import ARCFACE_TEMPLATE, similarity_transform, warp
 from facemae.faces.codec import decode, encode_jpeg, encode_png, suffix_of
+from facemae.faces.importers.entries import Entry
 from facemae.faces.importers.landmarks import Landmarks
-from facemae.faces.importers.layouts import Entry
 from facemae.faces.importers.source import Source
 from facemae.faces.importers.storage import Skipped
 from facemae.faces.writer import FaceSetWriter
@@ -25,14 +28,13 @@ ALIGNED_SIZE = 112
 class ImportReport:
     """What came in and what did not.
 
-    ``identities``: name of person number i. ``files``: unique relative path of record i. ``skipped``: every file left
-    out, with the reason; ``unreadable`` of them are photos that could not be decoded. A person none of whose photos
-    could be decoded is no identity; the reasons of these photos say so.
+    ``identities``: name of person number i. ``skipped``: every file left out, with the reason; ``unreadable`` of them
+    are photos that could not be decoded. A person none of whose photos could be decoded is no identity; the reasons of
+    these photos say so.
     """
 
     records: int
     identities: tuple[str, ...]
-    files: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     unreadable: int
 
@@ -50,17 +52,23 @@ def import_photos(
     landmarks: Landmarks | None = None,
     size: int | None = None,
     keep: Callable[[str], bool] | None = None,
+    note: Callable[[str], object] | None = None,
     limit: float = 0.01,
     execution: Execution | None = None,
 ) -> ImportReport:
     """Write the photos of all sources, sorted by (person, file); people are numbered by sorted name.
+
+    A photo mixed from two people carries the heavier one's number, and in its extras those of both with their weights,
+    ``{"mix": [[number, weight], [number, weight]]}``; everybody named in a mix is an identity.
 
     The same name in two sources is the same person; with several sources a file is ``<source>/<path>``. Every photo is
     decoded once, to know that it can be: of those that cannot, up to ``limit`` of all photos are left out, and so is a
     person who has no other. A JPEG or PNG that needs no change keeps its bytes, other formats become PNG.
     With ``landmarks`` each face is aligned to ``size`` (default 112); with ``size`` alone photos of another size are
     cut to their central square and resampled (bicubic, antialiased). What was aligned or resampled is stored as JPEG of
-    quality 95. ``keep`` chooses people by name; ``execution.progress`` hears of every photo.
+    quality 95. ``keep`` chooses people by name; ``note`` hears the unique relative path of every record, in order;
+    ``execution.progress`` hears of every photo. Photos come and go one at a time: in memory stay the names of people,
+    the landmarks, and what was left out.
 
     Raises:
         EmptyIdentity: a person's folder holds no image.
@@ -68,55 +76,103 @@ def import_photos(
         MixedSizes: photos of several sizes, and neither ``landmarks`` nor ``size``.
         DataError: no photos, or photos without landmarks.
     """
-    items = _merge(sources, keep)
+    total = _count(sources, keep)
     if landmarks is not None:
-        landmarks.demand(_landmark_key(item, landmarks) for item in items)
+        landmarks.demand(_landmark_key(item, landmarks) for item in _merge(sources, keep))
     prepare = _Preparer(landmarks, size)
-    names: list[str] = []
-    files: list[str] = []
+    names = _mixed_people(sources)
+    numbers = {name: number for number, name in enumerate(names)}
+    records = 0
     unreadable: list[tuple[_Item, str]] = []
-    with (execution or Execution()).progress.task("import", len(items), "images") as task:
-        for item in items:
+    with (execution or Execution()).progress.task("import", total, "images") as task:
+        for item in _merge(sources, keep):
             try:
                 image, extras = prepare(item)
             except UnreadableImage as error:
                 unreadable.append((item, str(error)))
-                _check_limit(unreadable, len(items), limit)
+                _check_limit(unreadable, total, limit)
                 continue
             finally:
                 task.advance()
             # Photos come person by person: the first readable one takes the next number.
-            if names[-1:] != [item.entry.person]:
+            if not numbers and names[-1:] != [item.entry.person]:
                 names.append(item.entry.person)
-            writer.add(image, len(names) - 1, extras=extras)
-            files.append(item.file)
-    skipped = [Skipped(_file(sources, i, skip.path), skip.reason) for i, s in enumerate(sources) for skip in s.skipped]
-    skipped += _left_out(unreadable, set(names))
-    return ImportReport(len(files), tuple(names), tuple(files), tuple(skipped), len(unreadable))
+            number = numbers.get(item.entry.person, len(names) - 1)
+            writer.add(image, number, extras=_numbered(extras, numbers))
+            records += 1
+            if note is not None:
+                note(item.file)
+    skipped = [*_no_photos(sources), *_left_out(unreadable, set(names))]
+    return ImportReport(records, tuple(names), tuple(skipped), len(unreadable))
 
 
-def _merge(sources: Sequence[Source], keep: Callable[[str], bool] | None) -> list[_Item]:
-    items = [
-        _Item(_file(sources, i, entry.path), entry, source)
-        for i, source in enumerate(sources)
-        for entry in source.entries
-        if keep is None or keep(entry.person)
-    ]
-    present = {item.entry.person for item in items}
+def pair_rows(sources: Sequence[Source]) -> dict[str, list[tuple[str, str, bool, int]]]:
+    """Pair lists that sources bring, by their names: (left, right, same, fold), photos named as ``note`` hears them.
+
+    Raises:
+        DataError: two sources with pairs and one name; their people would be taken for the same.
+    """
+    lists: dict[str, list[tuple[str, str, bool, int]]] = {}
+    for i, source in enumerate(sources):
+        if not source.pairs:
+            continue
+        if source.name in lists:
+            raise DataError(f"two pair lists are called {source.name}", remedy="import them into two sets")
+        prefix = _prefix(sources, i)
+        lists[source.name] = [
+            (prefix + pair.left[0], prefix + pair.right[0], pair.same, pair.fold) for pair in source.pairs
+        ]
+    return lists
+
+
+def _count(sources: Sequence[Source], keep: Callable[[str], bool] | None) -> int:
+    """How many photos there are to import: some, and of everybody who has a folder."""
     empty = {name for source in sources for name in source.empty if keep is None or keep(name)}
-    _check_empty(sorted(empty - present))
-    if not items:
+    total = 0
+    for source in sources:
+        for person, photos in source.entries.people():
+            if keep is None or keep(person):
+                total += photos
+                empty.discard(person)
+    _check_empty(sorted(empty))
+    if not total:
         raise DataError("there is nothing to import", got=f"no photos in {', '.join(s.name for s in sources)}")
-    return sorted(items, key=lambda item: (item.entry.person, item.file))
+    return total
 
 
-def _file(sources: Sequence[Source], i: int, path: str) -> str:
-    """Unique over all sources: prefixed by the source's name, and by its number where names repeat."""
+def _mixed_people(sources: Sequence[Source]) -> list[str]:
+    """Everybody named in a mix, sorted; nobody where no source holds mixes."""
+    entries = (entry for source in sources if source.mixed for entry in source.entries)
+    return sorted({name for entry in entries for name, _ in (entry.extras or {})["mix"]})
+
+
+def _numbered(extras: dict[str, Any] | None, numbers: dict[str, int]) -> dict[str, Any] | None:
+    """Extras with numbers in place of the names in their mix, if the photos are mixed."""
+    if not numbers or extras is None:
+        return extras
+    return {**extras, "mix": [[numbers[name], weight] for name, weight in extras["mix"]]}
+
+
+def _merge(sources: Sequence[Source], keep: Callable[[str], bool] | None) -> Iterator[_Item]:
+    """All photos in the order (person, file), one at a time: each source has its own in that order already."""
+    streams = [_items(source, _prefix(sources, i), keep) for i, source in enumerate(sources)]
+    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda item: (item.entry.person, item.file))
+
+
+def _items(source: Source, prefix: str, keep: Callable[[str], bool] | None) -> Iterator[_Item]:
+    for person, entries in groupby(source.entries, attrgetter("person")):
+        if keep is None or keep(person):
+            for entry in entries:
+                yield _Item(prefix + entry.path, entry, source)
+
+
+def _prefix(sources: Sequence[Source], i: int) -> str:
+    """Makes files unique over all sources: the source's name, and its number where names repeat."""
     if len(sources) == 1:
-        return path
+        return ""
     name = sources[i].name
     repeated = sum(source.name == name for source in sources[:i])
-    return f"{name}-{repeated + 1}/{path}" if repeated else f"{name}/{path}"
+    return f"{name}-{repeated + 1}/" if repeated else f"{name}/"
 
 
 def _landmark_key(item: _Item, landmarks: Landmarks) -> str:
@@ -186,6 +242,12 @@ def _check_limit(unreadable: list[tuple[_Item, str]], total: int, limit: float) 
             needed=f"at most {limit:.1%}" if limit < 1 else "one that can",
             remedy="repair or remove them, or raise the limit" if limit < 1 else "repair them",
         )
+
+
+def _no_photos(sources: Sequence[Source]) -> Iterator[Skipped]:
+    for i, source in enumerate(sources):
+        for skip in source.skipped:
+            yield Skipped(_prefix(sources, i) + skip.path, skip.reason)
 
 
 def _left_out(unreadable: list[tuple[_Item, str]], present: set[str]) -> Iterator[Skipped]:

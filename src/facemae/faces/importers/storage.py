@@ -11,11 +11,13 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from facemae.errors import Damaged, DataError, DiskFull, UnreadableImage
+from facemae.spec.scratch import Scratch, packed, unpacked
 
 MAX_FILE_BYTES = 1 << 28
 """No photo is larger than 256 MB; a larger file is not read into memory."""
@@ -29,13 +31,23 @@ class Skipped(NamedTuple):
 
 
 class Storage:
-    """Files under one root: ``files`` and ``directories`` hold relative paths with forward slashes, unsorted."""
+    """Files under one root, named by relative paths with forward slashes, unsorted.
+
+    ``directories`` and ``skipped`` are complete once ``files()`` has come to its end.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.files: list[str] = []
         self.directories: list[str] = []
         self.skipped: list[Skipped] = []
+
+    def files(self) -> Iterator[str]:
+        """The paths of all files, each held in memory only while it is looked at.
+
+        Raises:
+            DataError: a directory cannot be listed.
+        """
+        raise NotImplementedError
 
     def read(self, path: str) -> bytes:
         """The bytes of one of ``files``.
@@ -77,31 +89,31 @@ class FolderStorage(Storage):
     def __init__(self, root: Path) -> None:
         super().__init__(root.resolve().name)
         self._root = root
+
+    def files(self) -> Iterator[str]:
+        self.directories, self.skipped = [], []
         pending = [""]
         while pending:
             prefix = pending.pop()
             try:
-                with os.scandir(root / prefix) as entries:
-                    pending.extend(filter(None, [self._take(entry, prefix) for entry in entries]))
+                with os.scandir(os.path.join(self._root, prefix)) as entries:
+                    for entry in entries:
+                        path = prefix + entry.name
+                        if entry.is_dir(follow_symlinks=False):
+                            self.directories.append(path)
+                            pending.append(path + "/")
+                        elif entry.is_file():
+                            yield path
+                        else:
+                            reason = "link to a directory" if entry.is_dir() else "not a regular file"
+                            self.skipped.append(Skipped(path, reason))
             except OSError as error:
-                raise DataError(f"{root / prefix} cannot be listed", got=error.strerror) from None
-
-    def _take(self, entry: os.DirEntry[str], prefix: str) -> str | None:
-        """File an entry; a directory comes back as the next prefix to visit."""
-        path = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            self.directories.append(path)
-            return path + "/"
-        if entry.is_file():
-            self.files.append(path)
-        else:
-            self.skipped.append(Skipped(path, "link to a directory" if entry.is_dir() else "not a regular file"))
-        return None
+                raise DataError(f"{self._root / prefix} cannot be listed", got=error.strerror) from None
 
     def read(self, path: str) -> bytes:
         try:
-            with open(self._root / path, "rb") as stream:
-                _check_bytes(os.fstat(stream.fileno()).st_size)
+            with open(os.path.join(self._root, path), "rb") as stream:  # a Path would keep the parts of its name
+                check_bytes(os.fstat(stream.fileno()).st_size)
                 return stream.read()
         except OSError as error:
             raise UnreadableImage("the file cannot be opened", got=error.strerror) from None
@@ -113,21 +125,31 @@ class TarStorage(Storage):
     def __init__(self, path: Path) -> None:
         super().__init__(_tar_stem(path))
         self._stream = _plain_stream(path)
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places = Scratch(
+            "CREATE TABLE places (number INTEGER PRIMARY KEY, path BLOB UNIQUE, offset INTEGER, size INTEGER)"
+        )
         try:
             self._index(path)
         except BaseException:
             self.close()
             raise
-        self.files = list(self._places)
+
+    def files(self) -> Iterator[str]:
+        return (path for path, _, _ in self.places())
+
+    def places(self) -> Iterator[tuple[str, int, int]]:
+        """Path, first byte and length of every member, in the order of the tar."""
+        for path, offset, size in self._places.rows("SELECT path, offset, size FROM places ORDER BY number"):
+            yield unpacked(path), offset, size
 
     def read(self, path: str) -> bytes:
-        offset, size = self._places[path]
-        _check_bytes(size)
+        offset, size = next(self._places.rows("SELECT offset, size FROM places WHERE path = ?", packed(path)))
+        check_bytes(size)
         return os.pread(self._stream.fileno(), size, offset)
 
     def close(self) -> None:
         self._stream.close()
+        self._places.close()
 
     def _index(self, path: Path) -> None:
         try:
@@ -144,24 +166,35 @@ class TarStorage(Storage):
             raise _bad_tar(path, f"no end mark at byte {stopped}, where the last readable member ends")
 
     def _take(self, member: tarfile.TarInfo, path: Path) -> None:
-        pure = PurePosixPath(member.name)
-        name = str(pure)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
-            raise DataError(
-                f"{path} holds a member that would leave its directory",
-                got=repr(member.name),
-                needed="relative paths without ..",
-                remedy="do not trust this archive; pack it again from a directory you know",
-            )
+        name = safe_member(path, member.name)
         if member.isdir():
             if name != ".":
                 self.directories.append(name)
         elif not member.isreg() or member.issparse():
             self.skipped.append(Skipped(name, "link" if member.issym() or member.islnk() else "not a regular file"))
         else:
-            if name in self._places:
+            place = (packed(name), member.offset_data, member.size)
+            if not self._places.change("INSERT OR IGNORE INTO places (path, offset, size) VALUES (?, ?, ?)", *place):
                 self.skipped.append(Skipped(name, "a later member of the tar has the same name"))
-            self._places[name] = (member.offset_data, member.size)
+                self._places.change("UPDATE places SET offset = ?2, size = ?3 WHERE path = ?1", *place)
+
+
+def safe_member(archive: Path, name: str) -> str:
+    """The name of an archive's member in its plainest spelling.
+
+    Raises:
+        DataError: the name could lead out of the directory.
+    """
+    pure = PurePosixPath(name)
+    plain = str(pure)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in plain or "\0" in plain:
+        raise DataError(
+            f"{archive} holds a member that would leave its directory",
+            got=repr(name),
+            needed="relative paths without ..",
+            remedy="do not trust this archive; pack it again from a directory you know",
+        )
+    return plain
 
 
 def _plain_stream(path: Path) -> BinaryIO:
@@ -189,7 +222,12 @@ def _bad_tar(path: Path, reason: str) -> DataError:
     )
 
 
-def _check_bytes(size: int) -> None:
+def check_bytes(size: int) -> None:
+    """Refuse what is too large to be a photo before it is read.
+
+    Raises:
+        UnreadableImage: over `MAX_FILE_BYTES`.
+    """
     if size > MAX_FILE_BYTES:
         raise UnreadableImage("the file is too large", got=f"{size} bytes", needed=f"at most {MAX_FILE_BYTES}")
 

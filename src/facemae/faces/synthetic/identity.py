@@ -1,6 +1,6 @@
 """Who somebody is: everything that stays the same in all photos of one synthetic person."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -171,6 +171,24 @@ def sample_identity(seed: int, index: int) -> Identity:
         * np.exp(0.12 * rng.standard_normal(3)),
         **_features(rng, feminine),
     )
+
+
+_UNDIVIDED = frozenset({"hair_styles", "moles", "glasses"})
+
+
+def mix_identities(first: Identity, second: Identity, weight: float) -> Identity:
+    """weight * first + (1 - weight) * second in every number of a person: SynFace's identity mixup, on our own people.
+
+    What cannot be divided (hair styles, moles, glasses) is the heavier person's; ``weight`` 1 gives back the first.
+    """
+    heavier = first if weight >= 0.5 else second
+    mixed = {
+        field.name: getattr(heavier, field.name)
+        if field.name in _UNDIVIDED
+        else weight * getattr(first, field.name) + (1 - weight) * getattr(second, field.name)
+        for field in fields(Identity)
+    }
+    return Identity(**mixed)
 
 
 def identity_name(index: int) -> str:

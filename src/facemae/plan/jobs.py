@@ -1,7 +1,7 @@
 """A table to the stages it needs; those that are not finished are run, in the order their inputs ask for."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -9,16 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from facemae.errors import FaceMAEError, RecipeError
-from facemae.faces.codec import encode_png
-from facemae.faces.faceset import FaceSet
-from facemae.report import PictureGrid, write_report
+from facemae.errors import RecipeError
+from facemae.plan.pictures import picture_grid
+from facemae.report import write_report
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import FILE, digest_of, read_manifest
 from facemae.spec.normalisation import Normalisation
-from facemae.spec.reading import merge, read_toml
+from facemae.spec.reading import merge
 from facemae.spec.recipe import (
     AuditSpec,
     ImportSpec,
@@ -29,11 +26,10 @@ from facemae.spec.recipe import (
     VerifySpec,
 )
 from facemae.spec.results import Results
-from facemae.spec.table import Protocol, Row, StageCall, Table, slug, stage_name
+from facemae.spec.table import Protocol, Row, StageCall, Table
 from facemae.spec.validation import build
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.import_ import import_faces
-from facemae.stages.linkage import read_linkage
 from facemae.stages.mask import mask, private_of
 from facemae.stages.pretrain import pretrain
 from facemae.stages.recognize import recognize
@@ -42,14 +38,11 @@ from facemae.stages.tabulate import Made, tabulate, training_of
 from facemae.stages.verify import verify
 from facemae.train.hardware import hardware
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 """Small networks trained on synthetic people; each directory says in its manifest how."""
 
 PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{12}\.partial")
 """How `stages.stage` calls a directory that is not finished."""
-
-SHOWN = 8
-"""Faces in the picture grid."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +76,16 @@ class Plan:
     def jobs(self) -> list[Job]:
         """Everything in an order in which inputs come first; recognisers of all rows before the audits."""
         table = self.table
-        jobs = [Job(name, partial(self._stage, name, table.stages[name])) for name in self._ordered_stages()]
-        for train, seed in dict.fromkeys((row.train, seed) for seed in table.seeds for row in table.rows):
-            jobs.append(Job(f"recognize-{train}-s{seed}", partial(self._recognize, train, seed)))
+        jobs = [Job(name, partial(self._stage, name, table.stages[name])) for name in table.order()]
+        for seed, row in product(table.seeds, self._once(table.run_of)):
+            jobs.append(Job(_recogniser(table.run_of(row), seed), partial(self._recognize, row, seed)))
         for judge, protocol in product(table.judges, table.protocols):
             name = f"judge-{judge.name}-{protocol.name}"
             jobs.append(Job(name, partial(self._verify, judge.source, protocol, name, normalize=judge.normalize)))
         if table.judges:
-            jobs += [Job(f"audit-{slug(row.label)}", partial(self._audit, row)) for row in table.rows]
+            jobs += [
+                Job(self._audit_name(row), partial(self._audit, row)) for row in self._once(table.audit_of) if row.audit
+            ]
         return jobs
 
     def run(self, only: Sequence[str] = ()) -> list[str]:
@@ -119,8 +114,8 @@ class Plan:
         named = [(path, PARTIAL.fullmatch(path.name)) for path in sorted(self.runs.glob(".*.partial"))]
         return [path for path, name in named if name and (self.runs / name[1] / FILE).is_file()]
 
-    def publish(self, out: Path, command: str) -> Results:
-        """Tabulate what is there and write `results.json`, `results.md` and `report.html` to ``out``.
+    def publish(self, out: Path, command: str, *, name: str | None = None) -> Results:
+        """Tabulate what is there and write the results and their page to ``out``; see `facemae.report.write_report`.
 
         The digest of the results covers the table and the digest of every directory that it rests on.
         """
@@ -136,11 +131,11 @@ class Plan:
             judges=judges,
             paired=paired,
             claims=claims,
-            training=tuple(training_of(n, self.path(n)) for n, c in table.stages.items() if c.verb == "pretrain"),
-            lineage=tuple(self._lineage(name) for name in self._ordered_stages()),
+            training=tuple(training_of(n, self.path(n)) for n in table.order() if table.stages[n].verb == "pretrain"),
+            lineage=tuple(self._lineage(name) for name in table.order()),
         )
         out.mkdir(parents=True, exist_ok=True)
-        write_report(out, results, self._pictures())
+        write_report(out, results, picture_grid(table, self.path), name=name)
         return results
 
     # ---- jobs -------------------------------------------------------------------------------
@@ -165,14 +160,17 @@ class Plan:
         else:
             recognize(inputs[0], out, self._recogniser(call.settings, origin), self.execution)
 
-    def _recogniser(self, settings: dict[str, Any], origin: str) -> RecognizeSpec:
+    def _recogniser(self, settings: Mapping[str, Any], origin: str) -> RecognizeSpec:
         return build(RecognizeSpec, merge(self.table.recognize, settings), origin)
 
-    def _recognize(self, train: str, seed: int) -> None:
-        name = f"recognize-{train}-s{seed}"
-        recognize(self.path(train), self.runs / name, self._recogniser({"seed": seed}, name), self.execution)
+    def _recognize(self, row: Row, seed: int) -> None:
+        run = self.table.run_of(row)
+        name = _recogniser(run, seed)
+        variant = self.table.recognisers[row.recogniser] if row.recogniser is not None else {}
+        spec = self._recogniser({**variant, "seed": seed}, name)
+        recognize(self.path(row.train), self.runs / name, spec, self.execution)
         for protocol in self.table.protocols:
-            self._verify(name, protocol, _verification(train, seed, protocol.name))
+            self._verify(name, protocol, _verification(run, seed, protocol.name))
 
     def _verify(self, embedder: str, protocol: Protocol, name: str, *, normalize: Normalisation | None = None) -> None:
         own = {} if normalize is None else {"normalize": normalize}
@@ -181,49 +179,43 @@ class Plan:
         verify(self.path(embedder), faces, pairs, self.runs / name, spec, self.execution, cache=self.runs / "vectors")
 
     def _audit(self, row: Row) -> None:
-        table = self.table
+        table, imitation = self.table, self.table.imitation_of(row)
         inputs = Inputs(
-            original=self.path(table.original),
+            original=self.path(table.original_of(row.train)),
             released=self.path(row.train),
-            linkage=self.path(row.linkage) if row.linkage else None,
+            linkage=self._linkage(row.train),
             embedders={judge.name: self.path(judge.source) for judge in table.judges},
-            imitation=self.path(row.imitation) if row.imitation else None,
-            imitation_linkage=self.path(row.imitation_linkage) if row.imitation_linkage else None,
+            imitation=self.path(imitation) if imitation else None,
+            imitation_linkage=self._linkage(imitation) if imitation else None,
             nonmembers=self.path(table.nonmembers) if table.nonmembers else None,
             normalize={judge.name: judge.normalize for judge in table.judges if judge.normalize is not None},
         )
         spec = build(AuditSpec, table.audit, "audit")
-        audit(inputs, self.runs / f"audit-{slug(row.label)}", spec, self.execution, cache=self.runs / "vectors")
+        audit(inputs, self.runs / self._audit_name(row), spec, self.execution, cache=self.runs / "vectors")
+
+    def _linkage(self, name: str) -> Path | None:
+        linkage = self.table.linkage_of(name)
+        return self.path(linkage) if linkage else None
+
+    def _audit_name(self, row: Row) -> str:
+        return f"audit-{self.table.audit_of(row)}"
+
+    def _once(self, named: Callable[[Row], str]) -> list[Row]:
+        """The first row of every name: rows that share a set share its runs."""
+        return list({named(row): row for row in reversed(self.table.rows)}.values())[::-1]
 
     # ---- what is where ----------------------------------------------------------------------
-
-    def _ordered_stages(self) -> list[str]:
-        stages = self.table.stages
-        ordered: list[str] = []
-
-        def visit(name: str, trail: tuple[str, ...]) -> None:
-            if name in trail:
-                raise RecipeError("stages need one another in a circle", got=" -> ".join((*trail, name)))
-            if name in ordered or name not in stages:
-                return
-            for needed in stages[name].needs():
-                visit(stage_name(needed), (*trail, name))
-            ordered.append(name)
-
-        for name in stages:
-            visit(name, ())
-        return ordered
 
     def _located(self) -> Made:
         table = self.table
         return Made(
             verifications={
-                (row.train, seed, protocol.name): self.runs / _verification(row.train, seed, protocol.name)
+                (row.label, seed, protocol.name): self.runs / _verification(table.run_of(row), seed, protocol.name)
                 for row in table.rows
                 for seed in table.seeds
                 for protocol in table.protocols
             },
-            audits={row.label: self.runs / f"audit-{slug(row.label)}" for row in table.rows} if table.judges else {},
+            audits={r.label: self.runs / self._audit_name(r) for r in table.rows if r.audit and table.judges},
             judged={
                 (judge.name, protocol.name): self.runs / f"judge-{judge.name}-{protocol.name}"
                 for judge in table.judges
@@ -236,8 +228,8 @@ class Plan:
     def _digests(self) -> dict[str, str]:
         """Digest of everything that was made, by the name of its directory."""
         made, seeds = self._located(), self.table.seeds
-        recognisers = {f"recognize-{row.train}-s{seed}" for row in self.table.rows for seed in seeds}
-        directories = [self.runs / name for name in (*self._ordered_stages(), *sorted(recognisers))]
+        recognisers = {_recogniser(self.table.run_of(row), seed) for row in self.table.rows for seed in seeds}
+        directories = [self.runs / name for name in (*self.table.order(), *sorted(recognisers))]
         directories += [*made.verifications.values(), *made.judged.values(), *made.audits.values()]
         return {path.name: read_manifest(path).digest for path in directories}
 
@@ -246,46 +238,10 @@ class Plan:
         call = self.table.stages[name]
         return {"stage": name, "verb": call.verb, "inputs": list(call.needs()), "digest": manifest.digest}
 
-    def _pictures(self) -> PictureGrid | None:
-        """The same photos in every set: linkage brings the shuffled ones back into the order of the first column."""
-        if not self.table.pictures:
-            return None
-        original = FaceSet.open(self.path(self.table.pictures[0].faces))
-        shown = np.linspace(0, len(original) - 1, SHOWN).astype(int).tolist()
-        columns = []
-        for picture in self.table.pictures:
-            faces = FaceSet.open(self.path(picture.faces))
-            place = {i: i for i in shown}
-            if picture.linkage:
-                linked = read_linkage(self.path(picture.linkage), original, faces).tolist()
-                place = {original_row: row for row, original_row in enumerate(linked)}
-            columns.append([encode_png(faces.image(place[i])) for i in shown])
-        labels = tuple(picture.label for picture in self.table.pictures)
-        return PictureGrid(labels=labels, rows=tuple(zip(*columns, strict=True)))
+
+def _recogniser(run: str, seed: int) -> str:
+    return f"recognize-{run}-s{seed}"
 
 
-def read_table(source: str) -> Table:
-    """A table recipe by file or by name, validated as a whole."""
-    return build(Table, read_toml(source), source)
-
-
-def _verification(train: str, seed: int, protocol: str) -> str:
-    return f"verify-{train}-s{seed}-{protocol}"
-
-
-def find_data(table: Table, data: Path | None, source: str) -> Path:
-    """The data folder: given, or what the table says, relative to the working directory.
-
-    Raises:
-        FaceMAEError: the table needs one and it is not there.
-    """
-    folder = data or Path(table.data)
-    wanted = sorted({name for name in table.references() if name.startswith("data:")})
-    missing = [name.removeprefix("data:") for name in wanted if not (folder / name.removeprefix("data:")).exists()]
-    if missing:
-        raise FaceMAEError(
-            f"{source} needs data that is not here",
-            got=f"no {', '.join(missing)} in {folder}",
-            remedy="name the folder that holds them with --data",
-        )
-    return folder
+def _verification(run: str, seed: int, protocol: str) -> str:
+    return f"verify-{run}-s{seed}-{protocol}"

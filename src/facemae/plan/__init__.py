@@ -1,0 +1,7 @@
+"""A table to the stages it needs, run in order, skipped where finished, and published."""
+
+from facemae.plan.cost import Cost, costs
+from facemae.plan.jobs import Job, Plan
+from facemae.plan.sources import find_data, read_table, scaled_tables, scales
+
+__all__ = ["Cost", "Job", "Plan", "costs", "find_data", "read_table", "scaled_tables", "scales"]

@@ -1,0 +1,96 @@
+"""What a table costs before any of it is run: images through networks, and their operations.
+
+    operations = 2 · multiply-adds · images · passes
+
+Passes of a training step: 3 (forward, gradients of weights and of inputs); of phi inside a loss: 2 (its weights have no
+gradients); of everything else 1. Losses, optimisers, decoding and writing are not counted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from facemae.faces.masks import kept_cells
+from facemae.nn.backbones import build_backbone
+from facemae.nn.mae import build_mae
+from facemae.spec.reading import merge
+from facemae.spec.recipe import PretrainSpec, RecognizeSpec
+from facemae.spec.table import Row, StageCall, Table, stage_name
+from facemae.spec.validation import build
+from facemae.train.operations import multiply_adds
+
+PHI = "iresnet50"
+"""The paper's feature network: what phi is reckoned as before its file is there."""
+
+EPOCHS = 200
+"""Of a pretraining whose length the recipe leaves open."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One job: its images (or image-steps) and operations; None where the number of photos is unknown."""
+
+    job: str
+    images: int | None
+    operations: float | None
+
+
+def costs(table: Table) -> list[Cost]:
+    """Every job of ``table`` that runs a network, in the order of the plan; recognisers once a seed."""
+    found = [_stage(table, name, table.stages[name]) for name in table.order()]
+    runs: dict[str, Row] = {}
+    for row in table.rows:
+        runs.setdefault(table.run_of(row), row)
+    for seed in table.seeds:
+        for name, row in runs.items():
+            found.append(_recogniser(f"recognize-{name}-s{seed}", merge(table.recognize, _variant(table, row))))
+    return [cost for cost in found if cost is not None]
+
+
+def _variant(table: Table, row: Row) -> Mapping[str, object]:
+    return table.recognisers[row.recogniser] if row.recogniser is not None else {}
+
+
+def _stage(table: Table, name: str, call: StageCall) -> Cost | None:
+    if call.verb == "pretrain":
+        spec = build(PretrainSpec, call.settings, name)
+        photos = table.photos.get(stage_name(call.inputs[0]))
+        images = spec.image_steps or (photos * (spec.epochs or EPOCHS) if photos else None)
+        each = 3 * _mae(spec.size, spec.image_size, spec.patch_size, spec.ratio)
+        each += 2 * _embedder(PHI, None, 112, 512) if spec.loss.uses_phi else 0
+        return _cost(name, images, each)
+    if call.verb == "reconstruct" and (model := table.stages.get(stage_name(call.inputs[0]))) is not None:
+        spec = build(PretrainSpec, model.settings, name)
+        photos = table.photos.get(stage_name(table.original_of(name)))
+        return _cost(name, photos, _mae(spec.size, spec.image_size, spec.patch_size, spec.ratio))
+    if call.verb == "recognize":
+        return _recogniser(name, merge(table.recognize, call.settings))
+    return None
+
+
+def _recogniser(name: str, settings: Mapping[str, object]) -> Cost:
+    spec = build(RecognizeSpec, settings, name)
+    each = 3 * _embedder(spec.backbone, spec.width, spec.input_size, spec.embedding)
+    return _cost(name, spec.iterations * spec.batch, each)
+
+
+def _cost(name: str, images: int | None, each: int) -> Cost:
+    return Cost(name, images, None if images is None else 2.0 * each * images)
+
+
+@cache
+def _mae(size: str, image_size: int, patch_size: int, ratio: float) -> int:
+    with torch.device("meta"):
+        model = build_mae(size, image_size=image_size, patch_size=patch_size)
+        kept = kept_cells(model.grid**2, ratio)
+        visible = torch.empty(1, kept, 3 * model.patch_size**2)
+        ids = torch.zeros(1, kept, dtype=torch.int64)
+    return multiply_adds(model, lambda: model(visible, ids))
+
+
+@cache
+def _embedder(backbone: str, width: int | None, input_size: int, embedding: int) -> int:
+    net = build_backbone(backbone, width=width, input_size=input_size, embedding=embedding).eval()
+    return multiply_adds(net, lambda: net(torch.zeros(1, 3, input_size, input_size)))

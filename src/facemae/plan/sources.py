@@ -1,0 +1,86 @@
+"""Where a table comes from: a file, or one of the package's on one of its scales; and the data it needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from facemae.errors import FaceMAEError, RecipeError
+from facemae.spec.reading import merge, read_toml, recipe_names
+from facemae.spec.table import Table
+from facemae.spec.validation import build
+
+SCALE = "scale-"
+"""How the package's recipes are called that hold the people, generators and judges all tables of one scale share."""
+
+
+def read_table(source: str, scale: str | None = None) -> Table:
+    """A table by file or by name, validated as a whole.
+
+    A table with the key ``scale`` is laid over that scale's recipe, or over that of the scale asked for. A stage with
+    ``as`` is a copy of another one, its settings changed key by key.
+
+    Raises:
+        RecipeError: no such table or scale, a scale for a table that has none, and every mistake of the content.
+    """
+    content = read_toml(source)
+    own = content.pop("scale", None)
+    if own is None and scale is not None:
+        raise RecipeError(f"--scale for {source}", got=scale, needed="a table that has scales, such as table1")
+    if own is not None:
+        content = _laid_over(content, scale or str(own))
+    if isinstance(stages := content.get("stages"), Mapping):
+        content["stages"] = {name: _copied(stages, name, ()) for name in stages}
+    return build(Table, content, source)
+
+
+def scales() -> list[str]:
+    """Names of the scales."""
+    return [name.removeprefix(SCALE) for name in recipe_names() if name.startswith(SCALE)]
+
+
+def scaled_tables() -> list[str]:
+    """The package's tables that have scales: those of the paper, then its figures."""
+    return sorted(
+        (name for name in recipe_names() if name.startswith(("table", "figure"))),
+        key=lambda name: (name.startswith("figure"), name),
+    )
+
+
+def find_data(table: Table, data: Path | None, source: str) -> Path:
+    """The data folder: given, or what the table says, relative to the working directory.
+
+    Raises:
+        FaceMAEError: the table needs one and it is not there; each file that is missing, and where it comes from.
+    """
+    folder = data or Path(table.data)
+    wanted = sorted({name.removeprefix("data:") for name in table.read() if name.startswith("data:")})
+    missing = [name for name in wanted if not (folder / name).exists()]
+    if missing:
+        origins = "".join(f"\n  {name}: {table.files[name]}" for name in missing if name in table.files)
+        raise FaceMAEError(
+            f"{source} needs data that is not here",
+            got=f"no {', '.join(missing)} in {folder}",
+            remedy=f"name the folder that holds them with --data{origins}",
+        )
+    return folder
+
+
+def _laid_over(content: dict[str, Any], scale: str) -> dict[str, Any]:
+    if scale not in scales():
+        raise RecipeError("--scale", got=scale, needed=f"one of {', '.join(scales())}")
+    base = read_toml(f"{SCALE}{scale}")
+    notes = [str(part["note"]) for part in (content, base) if part.get("note")]
+    title = f"{content.get('title', '')}, {scale} scale"
+    return merge(base, content) | {"title": title, "note": " ".join(notes), "scale": scale}
+
+
+def _copied(stages: Mapping[str, Any], name: str, trail: tuple[str, ...]) -> Any:
+    """The stage ``name`` with everything of the stage that it is made ``as``."""
+    call = stages[name]
+    if not isinstance(call, Mapping) or "as" not in call:
+        return call
+    if call["as"] not in stages or call["as"] in (*trail, name):
+        known = ", ".join(sorted(set(stages) - {name, *trail}))
+        raise RecipeError(f"stages.{name}.as", got=repr(call["as"]), needed=f"another stage: {known}")
+    own = {key: value for key, value in call.items() if key != "as"}
+    return merge(_copied(stages, call["as"], (*trail, name)), own)
