@@ -14,10 +14,16 @@ from facemae.measure.intervals import (
     wilson,
 )
 from facemae.measure.leakage import CurvePoint, HalfRate, Leakage, LeakageAtK, first_half, leakage
+from facemae.measure.linking import LinkAtFar, Linking, linking
+from facemae.measure.membership import Membership, MembershipPoint, calibrated, membership
 from facemae.measure.openset import OpenSet, OpenSetPoint, nonmember_control
+from facemae.measure.pairs import PairScores, pair_scores
 from facemae.measure.rates import Rate, measurable, smallest_measurable
 from facemae.measure.retrieval import FLOAT32, Product, best_mates, count_ahead, topk
+from facemae.measure.templates import TemplatePoint, Templates, template_leakage
+from facemae.measure.unlinkability import LinkabilityAt, Unlinkability, d_sys, unlinkability
 from facemae.measure.verification import TarAtFar, Verification, accuracy_replicates, flip_sum, ten_fold, xnorm
+from facemae.measure.worst import Outcome, Worst, family_wise, worst_case
 
 __all__ = [
     "FLOAT32",
@@ -27,34 +33,54 @@ __all__ = [
     "HalfRate",
     "Leakage",
     "LeakageAtK",
+    "LinkAtFar",
+    "LinkabilityAt",
+    "Linking",
+    "Membership",
+    "MembershipPoint",
     "OpenSet",
     "OpenSetPoint",
+    "Outcome",
+    "PairScores",
     "PeopleTally",
     "Product",
     "Rate",
     "Ratio",
     "TarAtFar",
+    "TemplatePoint",
+    "Templates",
+    "Unlinkability",
     "Verdict",
     "Verification",
+    "Worst",
     "accuracy_replicates",
     "best_mates",
     "bootstrap_weights",
+    "calibrated",
     "chance",
     "cluster_bootstrap",
     "count_ahead",
+    "d_sys",
+    "family_wise",
     "first_half",
     "flip_sum",
     "leakage",
+    "linking",
     "max_statistic",
     "mean_over_seeds",
     "measurable",
+    "membership",
     "nonmember_control",
+    "pair_scores",
     "paired_difference",
     "paired_ratio",
     "smallest_measurable",
+    "template_leakage",
     "ten_fold",
     "topk",
+    "unlinkability",
     "verdict",
     "wilson",
+    "worst_case",
     "xnorm",
 ]

@@ -1,6 +1,8 @@
 """Blind guessing and the permutation control: what the same attack finds when it looks for the wrong people."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +27,10 @@ class Control:
     low: float
     high: float
     permutations: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys ``control control_low control_high``."""
+        return {"control": self.value, "control_low": self.low, "control_high": self.high}
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,22 @@ def blocks(images: Int[np.ndarray, " people"]) -> Int[np.ndarray, " people"]:
     return block[np.searchsorted(numbers, images)]
 
 
+def shuffles(
+    images: Int[np.ndarray, " people"], *, permutations: int, seed: int
+) -> Iterator[Int[np.ndarray, " people"]]:
+    """For whom each person's probes ask in every permutation: whole people move, within ``blocks``.
+
+    Row r is the same permutation for all attacks on the same numbers of images.
+    """
+    random = np.random.default_rng([seed, _PERMUTATIONS])
+    block = blocks(images)
+    places = np.argsort(block, kind="stable")
+    for _ in range(permutations):
+        goal = np.empty(len(block), np.int64)
+        goal[places] = np.lexsort((random.random(len(block)), block))
+        yield goal
+
+
 def permute(
     trials: Trials, ks: tuple[int, ...], *, permutations: int, seed: int
 ) -> tuple[Float[np.ndarray, "p ks"], Float[np.ndarray, "p ks"]]:
@@ -93,18 +115,13 @@ def permute(
     the control (NaN where none was). Whole people move, within ``blocks``; the excess takes out what is left of the
     difference in numbers within a block. Row r is the same permutation for every attack on the same numbers of images.
     """
-    random = np.random.default_rng([seed, _PERMUTATIONS])
-    block = blocks(trials.images)
-    places = np.argsort(block, kind="stable")
     numbers, number = np.unique(trials.images, return_inverse=True)
     excluded, gone = np.unique(trials.gone, return_inverse=True)
     left = int(trials.images.sum()) - excluded[:, None]
     of_others = np.stack([chance(left, numbers[None], k) for k in ks], axis=-1)
     of_own = np.stack([trials.chance(k) for k in ks], axis=-1)
     everybody, moved_only = (np.full((permutations, len(ks)), np.nan) for _ in range(2))
-    goal = np.empty(len(block), np.int64)
-    for p in range(permutations):
-        goal[places] = np.lexsort((random.random(len(block)), block))
+    for p, goal in enumerate(shuffles(trials.images, permutations=permutations, seed=seed)):
         wanted = goal[trials.person]
         moved = wanted != trials.person
         expected = np.where(moved[:, None], of_others[gone, number[wanted]], of_own)

@@ -68,10 +68,9 @@ class LeakageAtK:
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``k identities``, the rate's, ``chance control control_low control_high p_value verdict halves``."""
-        control = {"control": self.control.value, "control_low": self.control.low, "control_high": self.control.high}
         found = {"p_value": self.p_value, "verdict": self.verdict, "halves": [half.to_dict() for half in self.halves]}
         head: dict[str, Any] = {"k": self.k, "identities": self.identities}
-        return head | self.rate.to_dict() | {"chance": self.chance} | control | found
+        return head | self.rate.to_dict() | {"chance": self.chance} | self.control.to_dict() | found
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,15 @@ class Attack:
         return found, scores
 
 
+def excluded_photos(exclude: Exclude, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
+    """Excluded gallery indices as one array padded with −1; ``DataError`` where one carries another person's label."""
+    banned = excluded_rows(exclude, len(query_labels), len(gallery_labels))
+    row, place = np.nonzero(banned >= 0)
+    if (gallery_labels[banned[row, place]] != query_labels[row]).any():
+        raise DataError("an excluded image carries another person's label", remedy="exclude only a probe's own photo")
+    return banned
+
+
 def mated_attack(
     query_emb: np.ndarray,
     query_labels: np.ndarray,
@@ -70,10 +79,7 @@ def mated_attack(
     Raises:
         DataError: none is, or an excluded image carries another person's label.
     """
-    banned = excluded_rows(exclude, len(query_labels), len(gallery_labels))
-    row, place = np.nonzero(banned >= 0)
-    if (gallery_labels[banned[row, place]] != query_labels[row]).any():
-        raise DataError("an excluded image carries another person's label", remedy="exclude only a probe's own photo")
+    banned = excluded_photos(exclude, query_labels, gallery_labels)
     mate, _ = best_mates(query_emb, query_labels, gallery_emb, gallery_labels, exclude=banned)
     mated = mate >= 0
     if not mated.any():

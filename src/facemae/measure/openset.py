@@ -7,12 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.intervals import cluster_bootstrap, rate_from_replicates
 from facemae.measure.mated import Divide, mated_attack, undivided
+from facemae.measure.operating import TwoSamples
 from facemae.measure.rates import Rate, measurable, smallest_measurable
 from facemae.measure.retrieval import FLOAT32, Exclude, Product, topk
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,15 @@ def nonmember_control(
     _, nearest = divide(lambda rows: topk(nonmember_emb[rows], gallery_emb, 1, product=product), len(nonmember_emb))
     alarm = nearest[:, 0]
     people = len(np.unique(nonmember_labels))
+    samples = TwoSamples.of(mate, attack.person, alarm, nonmember_labels)
+    method = f"bootstrap over {len(samples.strata) - people} members and {people} non-members, threshold refitted"
     points = []
     for target in fpirs:
         if measurable(target, len(alarm), people):
-            points.append(
-                _open_set_point(target, mate, attack.person, alarm, nonmember_labels, seed, replicates, level)
+            rate, fpir, threshold = samples.rate_at(
+                target, method=method, seed=seed, replicates=replicates, level=level
             )
+            points.append(OpenSetPoint(target, rate, fpir, threshold))
         else:
             points.append(OpenSetPoint(target, None, None, None))
     member_scores, nonmember_scores = (
@@ -101,49 +102,3 @@ def nonmember_control(
     )
     smallest = smallest_measurable(len(alarm), people)
     return OpenSet(k, tuple(points), len(alarm), people, smallest, member_scores, nonmember_scores)
-
-
-def _open_set_point(
-    target: float,
-    mate: np.ndarray,
-    person: np.ndarray,
-    alarm: np.ndarray,
-    stranger: np.ndarray,
-    seed: int,
-    replicates: int,
-    level: float,
-) -> OpenSetPoint:
-    members, member = np.unique(person, return_inverse=True)
-    strangers, nonmember = np.unique(stranger, return_inverse=True)
-    falling = np.argsort(-alarm, kind="stable")
-    rising = np.argsort(mate, kind="stable")
-    thresholds = alarm[falling]
-    # Members at or below each candidate threshold, so that a threshold's index reads off the members above it.
-    at_or_below = np.searchsorted(mate[rising], thresholds, side="right")
-
-    def tpir(weights: np.ndarray) -> np.ndarray:
-        alarms = np.cumsum(weights[:, len(members) :][:, nonmember[falling]], axis=1)
-        # The threshold is the score at which the alarms first exceed the allowed weight: that score itself is rejected.
-        index = (alarms <= target * alarms[:, -1:] + _ROUNDING).sum(axis=1)
-        below = np.cumsum(weights[:, : len(members)][:, member[rising]], axis=1)
-        below = np.concatenate([np.zeros((len(below), 1)), below], axis=1)
-        return 1 - np.take_along_axis(below, at_or_below[index][:, None], axis=1)[:, 0] / below[:, -1]
-
-    strata = np.repeat([0, 1], [len(members), len(strangers)])
-    index = int(np.floor(target * len(alarm) + _ROUNDING))
-    threshold = float(thresholds[index])
-    accepted = mate > threshold
-    hits = int(accepted.sum())
-    hitting = len(np.unique(member[accepted]))
-    missing = len(np.unique(member[~accepted]))
-    rate = rate_from_replicates(
-        cluster_bootstrap(tpir, strata, replicates=replicates, seed=seed, width=len(alarm) + len(mate)),
-        value=hits / len(mate),
-        hits=hits,
-        trials=len(mate),
-        clusters=len(members),
-        rare=min(hitting, missing),
-        method=f"bootstrap over {len(members)} members and {len(strangers)} non-members, threshold refitted",
-        level=level,
-    )
-    return OpenSetPoint(target, rate, float((alarm > threshold).mean()), threshold)

@@ -1,0 +1,197 @@
+"""Membership in a training set: who was in it, told from the score of each photo."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from facemae.errors import DataError
+from facemae.measure.control import Control, control_of, max_statistic
+from facemae.measure.intervals import rate_from_replicates
+from facemae.measure.leakage import FAMILY_WISE
+from facemae.measure.operating import TwoSamples
+from facemae.measure.rates import Rate, measurable, smallest_measurable
+from facemae.measure.worst import Outcome
+
+_PERMUTATIONS, _BLOCK_ELEMENTS = 0x3E3B, 1 << 21
+
+
+@dataclass(frozen=True)
+class MembershipPoint:
+    """Members found at a target rate of accused non-members; ``rate`` is None where that is not measurable here.
+
+    The chance is ``fpr`` itself, the share of non-members truly accused.
+    """
+
+    target: float
+    rate: Rate | None
+    fpr: float | None = None
+    threshold: float | None = None
+    control: Control | None = None
+    p_value: float | None = None
+    outcome: Outcome | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys ``target measurable`` and, where measurable, the rate's, ``fpr threshold``, control's, ``p_value``."""
+        if self.rate is None or self.control is None:
+            return {"target": self.target, "measurable": False}
+        found = {"fpr": self.fpr, "threshold": self.threshold, "p_value": self.p_value}
+        return {"target": self.target, "measurable": True} | self.rate.to_dict() | found | self.control.to_dict()
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Members against non-members: area under ROC (chance ½), and the rate of members found at few accusations.
+
+    p-values are adjusted for the AUC and all points together. ``observed`` and ``permuted`` (statistic less chance; AUC
+    first) are what ``family_wise`` takes.
+    """
+
+    auc: Rate
+    auc_control: Control
+    auc_p_value: float
+    points: tuple[MembershipPoint, ...]
+    members: int
+    nonmembers: int
+    smallest_measurable: float | None
+    observed: Float[np.ndarray, " tests"] = field(repr=False, compare=False)
+    permuted: Float[np.ndarray, "permutations tests"] = field(repr=False, compare=False)
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether members are told from non-members by any of the tests, at 5 % for all of them together."""
+        p_values = [point.p_value for point in self.points if point.p_value is not None]
+        return min([self.auc_p_value, *p_values]) <= FAMILY_WISE
+
+    @property
+    def verdict(self) -> str:
+        """The finding in words, with the upper bound where members are not told from non-members."""
+        if self.distinguishable:
+            return "distinguishable from chance"
+        return f"not distinguishable from chance; AUC at most {self.auc.high:.3f} (chance 0.500)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys ``auc points members nonmembers smallest_measurable verdict``; members are people."""
+        auc = self.auc.to_dict() | self.auc_control.to_dict() | {"p_value": self.auc_p_value}
+        people = {"members": self.members, "nonmembers": self.nonmembers}
+        tail = {"smallest_measurable": self.smallest_measurable, "verdict": self.verdict}
+        return {"auc": auc, "points": [point.to_dict() for point in self.points]} | people | tail
+
+
+def calibrated(scores: Float[np.ndarray, " n"], references: Float[np.ndarray, "models n"]) -> Float[np.ndarray, " n"]:
+    """s'(x) = s(x) − mean over reference models r of s_r(x): how much more the target knows x than others do.
+
+    References never saw any of these photos. Raises ``DataError`` without one, or for scores that are not numbers.
+    Source: Watson, Guo, Cormode and Sablayrolles 2022, difficulty calibration.
+    """
+    if not len(references) or not np.isfinite(references).all() or not np.isfinite(scores).all():
+        raise DataError("scores cannot be calibrated", got=f"{len(references)} references", needed="finite scores")
+    return scores - references.mean(axis=0)
+
+
+def membership(
+    member_scores: Float[np.ndarray, " m"],
+    member_labels: Int[np.ndarray, " m"],
+    nonmember_scores: Float[np.ndarray, " n"],
+    nonmember_labels: Int[np.ndarray, " n"],
+    *,
+    fprs: tuple[float, ...] = (0.1, 0.01, 0.001),
+    seed: int,
+    replicates: int = 1000,
+    permutations: int = 999,
+    level: float = 0.95,
+) -> Membership:
+    """TPR(x) = share of members' photos with a score above t, FPR(t) ≤ x; AUC = P(s > s') + ½ P(s = s').
+
+    Scores are per photo, higher is more like a member; t is the smallest score of a non-member's photo that keeps to x.
+    A target x is reported only with at least 10/x photos of non-members from at least 50 people. Interval: bootstrap
+    over members and over non-members, the threshold refitted. Chance: ½, and the FPR. Control and p-values: who is a
+    member permuted over all people, each with all of their photos; so members and non-members have to be drawn from
+    one population, or the test finds what sets the populations apart.
+
+    Raises ``DataError`` for somebody on both sides, and for scores that are missing or not numbers.
+    Source: Carlini et al. 2022, Membership Inference Attacks From First Principles.
+    """
+    _checked(member_scores, member_labels, nonmember_scores, nonmember_labels)
+    samples = TwoSamples.of(member_scores, member_labels, nonmember_scores, nonmember_labels)
+    members, strangers = (int((samples.strata == side).sum()) for side in (0, 1))
+    seen = tuple(fpr for fpr in fprs if measurable(fpr, len(nonmember_scores), strangers))
+    how = f"bootstrap over {members} members and {strangers} non-members"
+    rates = {
+        fpr: samples.rate_at(fpr, method=f"{how}, threshold refitted", seed=seed, replicates=replicates, level=level)
+        for fpr in seen
+    }
+    auc = _auc(samples, how, seed=seed, replicates=replicates, level=level)
+    chance = np.array([0.5, *(fpr for _, fpr, _ in rates.values())])
+    observed = np.array([auc.value, *(rate.value for rate, _, _ in rates.values())]) - chance
+    permuted = _permuted(samples, seen, permutations=permutations, seed=seed) - chance
+    p_values = max_statistic(observed, permuted).tolist()
+    points = {}
+    for i, (fpr, (rate, alarms, threshold)) in enumerate(rates.items(), start=1):
+        found = Outcome.of(member_labels, member_scores > threshold, np.full(len(member_scores), alarms))
+        points[fpr] = MembershipPoint(
+            fpr, rate, alarms, threshold, control_of(permuted[:, i], alarms), p_values[i], found
+        )
+    return Membership(
+        auc=auc,
+        auc_control=control_of(permuted[:, 0], 0.5),
+        auc_p_value=p_values[0],
+        points=tuple(points.get(fpr, MembershipPoint(fpr, None)) for fpr in fprs),
+        members=members,
+        nonmembers=strangers,
+        smallest_measurable=smallest_measurable(len(nonmember_scores), strangers),
+        observed=observed,
+        permuted=permuted,
+    )
+
+
+def _checked(member: np.ndarray, member_labels: np.ndarray, other: np.ndarray, other_labels: np.ndarray) -> None:
+    shared = np.intersect1d(member_labels, other_labels)
+    if len(shared):
+        raise DataError("somebody is a member and a non-member", got=f"{len(shared)} people", needed="none")
+    if not len(member) or not len(other) or not (np.isfinite(member).all() and np.isfinite(other).all()):
+        got = f"{len(member)} photos of members, {len(other)} of non-members"
+        raise DataError("membership cannot be scored", got=got, needed="a finite score for some photos of either kind")
+
+
+def _auc(samples: TwoSamples, how: str, *, seed: int, replicates: int, level: float) -> Rate:
+    value = float(samples.auc(np.ones((1, len(samples.strata))))[0])
+    pairs = len(samples.positive) * len(samples.negative)
+    # People who take part in a comparison of either outcome: with few on one side the bootstrap sees no spread.
+    high, low = samples.positive > samples.negative.min(), samples.positive < samples.negative.max()
+    above, below = samples.negative > samples.positive.min(), samples.negative < samples.positive.max()
+    rare = min(
+        len(np.unique(person[some]))
+        for person, both in ((samples.positive_person, (high, low)), (samples.negative_person, (above, below)))
+        for some in both
+    )
+    return rate_from_replicates(
+        samples.replicates(None, seed=seed, replicates=replicates),
+        value=value,
+        hits=min(pairs, round(value * pairs)),
+        trials=pairs,
+        clusters=int(np.bincount(samples.strata).min()),
+        rare=rare,
+        method=how,
+        level=level,
+    )
+
+
+def _permuted(samples: TwoSamples, fprs: tuple[float, ...], *, permutations: int, seed: int) -> np.ndarray:
+    """AUC and TPR at each target when so many people, drawn from all, are called the members: (permutations, tests)."""
+    members, everybody = int((samples.strata == 0).sum()), len(samples.strata)
+    score = np.concatenate([samples.positive, samples.negative])
+    person = np.concatenate([samples.positive_person, samples.negative_person + members])
+    # Everybody stands in both samples; weights of one in the first or the second say where they are counted.
+    pooled = TwoSamples(score, person, score, person)
+    random = np.random.default_rng([seed, _PERMUTATIONS])
+    step = max(1, _BLOCK_ELEMENTS // pooled.width)
+    rows = []
+    for start in range(0, permutations, step):
+        called = np.zeros((min(step, permutations - start), everybody))
+        for row in called:
+            row[random.permutation(everybody)[:members]] = 1
+        weights = np.concatenate([called, 1 - called], axis=1)
+        rows.append(np.stack([pooled.auc(weights), *(pooled.tpr(weights, fpr) for fpr in fprs)], axis=1))
+    return np.concatenate(rows)

@@ -1,0 +1,123 @@
+"""Two samples of scores with people behind them: true positives at a rate of false alarms, and the area under ROC."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from facemae.measure.intervals import cluster_bootstrap, rate_from_replicates
+from facemae.measure.rates import Rate
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class TwoSamples:
+    """Scores of positives and of negatives, higher is more positive; people are numbered 0 … n-1 in each sample.
+
+    Weights have one column for each person: those of the positives, then those of the negatives.
+    """
+
+    positive: Float[np.ndarray, " p"]
+    positive_person: Int[np.ndarray, " p"]
+    negative: Float[np.ndarray, " n"]
+    negative_person: Int[np.ndarray, " n"]
+
+    @classmethod
+    def of(
+        cls,
+        positive: Float[np.ndarray, " p"],
+        positive_labels: Int[np.ndarray, " p"],
+        negative: Float[np.ndarray, " n"],
+        negative_labels: Int[np.ndarray, " n"],
+    ) -> "TwoSamples":
+        """The samples with their people numbered ascending by label."""
+        persons = (np.unique(labels, return_inverse=True)[1] for labels in (positive_labels, negative_labels))
+        return cls(positive, next(persons), negative, next(persons))
+
+    @cached_property
+    def strata(self) -> Int[np.ndarray, " people"]:
+        """0 for each person of the positives, 1 for each of the negatives: what ``cluster_bootstrap`` wants."""
+        return np.repeat([0, 1], [int(self.positive_person.max()) + 1, int(self.negative_person.max()) + 1])
+
+    @property
+    def width(self) -> int:
+        """Values that one replicate makes."""
+        return len(self.positive) + len(self.negative)
+
+    def threshold(self, target: float) -> float:
+        """Smallest observed score of a negative above which at most the share ``target`` of them lies."""
+        index = int(np.floor(target * len(self.negative) + _ROUNDING))
+        return float(self.negative[self._falling][index])
+
+    def tpr(self, weights: Float[np.ndarray, "b people"], target: float) -> Float[np.ndarray, " b"]:
+        """Weighted share of the positives above the threshold, which is refitted in every row of weights."""
+        positives = self._positives(weights)[:, self.positive_person[self._rising]]
+        alarms = np.cumsum(self._negatives(weights)[:, self.negative_person[self._falling]], axis=1)
+        # The threshold is the score at which the alarms first exceed the allowed weight: that score itself is rejected.
+        index = (alarms <= target * alarms[:, -1:] + _ROUNDING).sum(axis=1)
+        below = _from_zero(np.cumsum(positives, axis=1))
+        return 1 - np.take_along_axis(below, self._at_or_below[index][:, None], axis=1)[:, 0] / below[:, -1]
+
+    def auc(self, weights: Float[np.ndarray, "b people"]) -> Float[np.ndarray, " b"]:
+        """P(positive > negative) + ½ P(equal), weighted: the Mann-Whitney statistic."""
+        positives = self._positives(weights)[:, self.positive_person]
+        negatives = self._negatives(weights)[:, self.negative_person[self._falling[::-1]]]
+        below = _from_zero(np.cumsum(negatives, axis=1))
+        ordered = self.negative[self._falling[::-1]]
+        left, right = (np.searchsorted(ordered, self.positive, side=side) for side in ("left", "right"))
+        beaten = (below[:, left] + below[:, right]) / 2
+        return (positives * beaten).sum(axis=1) / (positives.sum(axis=1) * below[:, -1])
+
+    def rate_at(
+        self, target: float, *, method: str, seed: int, replicates: int, level: float
+    ) -> tuple[Rate, float, float]:
+        """True positives at a target share of false alarms, the share of alarms itself, and the threshold.
+
+        Interval: bootstrap over the people of both samples, the threshold refitted.
+        """
+        threshold = self.threshold(target)
+        accepted = self.positive > threshold
+        rate = rate_from_replicates(
+            self.replicates(target, seed=seed, replicates=replicates),
+            value=float(accepted.mean()),
+            hits=int(accepted.sum()),
+            trials=len(accepted),
+            clusters=int((self.strata == 0).sum()),
+            rare=min(len(np.unique(self.positive_person[side])) for side in (accepted, ~accepted)),
+            method=method,
+            level=level,
+        )
+        return rate, float((self.negative > threshold).mean()), threshold
+
+    def replicates(self, target: float | None, *, seed: int, replicates: int) -> Float[np.ndarray, " r"]:
+        """Of ``tpr`` at a target, or of ``auc`` where that is None, under the bootstrap over the people of both."""
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            return self.auc(weights) if target is None else self.tpr(weights, target)
+
+        return cluster_bootstrap(statistic, self.strata, replicates=replicates, seed=seed, width=self.width)
+
+    @cached_property
+    def _falling(self) -> np.ndarray:
+        return np.argsort(-self.negative, kind="stable")
+
+    @cached_property
+    def _rising(self) -> np.ndarray:
+        return np.argsort(self.positive, kind="stable")
+
+    @cached_property
+    def _at_or_below(self) -> np.ndarray:
+        # Positives at or below each candidate threshold, so that a threshold's index reads off those above it.
+        return np.searchsorted(self.positive[self._rising], self.negative[self._falling], side="right")
+
+    def _positives(self, weights: np.ndarray) -> np.ndarray:
+        return weights[:, : int((self.strata == 0).sum())]
+
+    def _negatives(self, weights: np.ndarray) -> np.ndarray:
+        return weights[:, int((self.strata == 0).sum()) :]
+
+
+def _from_zero(sums: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
