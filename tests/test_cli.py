@@ -148,7 +148,7 @@ def test_wrong_usage_is_typers_affair(capsys: pytest.CaptureFixture[str], words:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (DataError("photos\nare wrong", got="x"), 2, "facemae: photos are wrong: got x\n"),
+        (DataError("photos\nare wrong", got="x"), 2, "facemae: photos\\nare wrong: got x\n"),
         (PermissionError(13, "Permission denied", "/a/b"), 2, "facemae: /a/b: Permission denied\n"),
         (OSError("odd"), 2, "facemae: input or output: odd\n"),
         (KeyboardInterrupt(), 130, "facemae: interrupted; the same command goes on from the last checkpoint\n"),
@@ -306,6 +306,62 @@ def test_all_tables_are_published_side_by_side(
         f"report: results/{name}.html" for name in named
     ]
     assert "runs/synthetic/.masked.*.partial" in ended.err
+
+
+def test_one_table_that_fails_keeps_no_other_from_being_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Finished):
+        def run(self, only: list[str]) -> list[str]:
+            if "Table 3" in self.table.title or "Figure 4" in self.table.title:
+                raise DataError("nobody to be seen")
+            return super().run(only)
+
+    monkeypatch.setattr("facemae.plan.Plan", Failing)
+    ended = facemae(capsys, "reproduce", "all", "results", "--scale", "synthetic")
+    assert ended.code == 2
+    assert ended.out.count("report: ") == 9
+    assert "facemae: table3 is not finished: nobody to be seen\n" in ended.err
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("facemae: 2 of 11 tables are not finished: got table3, figure4; all others are published,")
+    assert facemae(capsys, "reproduce", "table3").err == "facemae: nobody to be seen\n"
+
+
+def test_only_of_all_tables_takes_what_each_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facemae.plan import Plan
+
+    asked: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(Plan, "run", lambda self, only: asked.append((self.table.title[:8], only)) or only)
+    ended = facemae(capsys, "reproduce", "all", "--only", "facemae-beta-*", "--only", "din")
+    assert ended.code == 0
+    assert ("Table 6:", ["facemae-beta-*", "din"]) in asked
+    assert ("Table 1:", ["din"]) in asked
+    said = demand_one_line(facemae(capsys, "reproduce", "all", "--only", "din", "--only", "facemea"))
+    assert "--only: got facemea; needed names of jobs" in said
+
+
+def test_a_file_of_ones_own_is_kept_apart_under_its_own_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("facemae.plan.Plan", Finished)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('extends = "table2"\n')
+    out = facemae(capsys, "reproduce", tmp_path / "mine.toml").out
+    assert out.splitlines()[-1] == "report: runs/mine/report/mine-synthetic.html"
+
+
+def test_missing_sets_are_told_with_their_origin_and_the_cost(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ended = facemae(capsys, "reproduce", "table2", "--scale", "paper", "--data", tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    lines = ended.err.splitlines()
+    assert lines[1].startswith(f"facemae: missing {tmp_path}/casia: the folder with train.rec")
+    assert lines[-2].startswith("facemae: all ")
+    assert "days on 8 A100 at 40 %" in lines[-2]
+    assert lines[-1].startswith("facemae: table2 needs data that is not here: got no agedb_30.bin, casia, cfp_fp.bin")
 
 
 def test_an_estimate_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -177,3 +177,12 @@ def _shared_files() -> list[Path]:
     else:
         paths = [path for folder in ("src", "tests", "docs") for path in (ROOT / folder).rglob("*")] + DOCS
     return [path for path in paths if path.is_file() and path.suffix in TEXT and path.name != "LICENSE"]
+
+
+def test_tables_taken_from_results_are_those_of_the_results() -> None:
+    """Between `<!-- from FILE -->` and `<!-- end -->` stands a part of that file, letter by letter."""
+    block = re.compile(r"<!-- from (\S+) -->\n(.*?)\n<!-- end -->", re.DOTALL)
+    found = [(path, name, shown) for path in DOCS for name, shown in block.findall(path.read_text(encoding="utf-8"))]
+    assert found
+    for path, name, shown in found:
+        assert shown in (ROOT / name).read_text(encoding="utf-8"), f"{path.name}: take the table of {name} again"

@@ -65,6 +65,14 @@ def test_jobs_come_after_what_they_need(tmp_path: Path) -> None:
     assert [job.name for job in planned(tmp_path).jobs()] == JOBS
 
 
+def test_a_set_is_audited_where_any_of_its_rows_asks_for_it(tmp_path: Path) -> None:
+    rows = [{"label": "A", "train": "masked", "audit": False}, {"label": "B", "train": "masked"}]
+    plan = Plan(table(rows=rows), tmp_path, tmp_path, Execution())
+    assert [job.name for job in plan.jobs()][-1] == "audit-masked"
+    plan = Plan(table(rows=rows[:1]), tmp_path, tmp_path, Execution())
+    assert [job.name for job in plan.jobs()][-1] == "judge-phi-LFW"
+
+
 @pytest.mark.parametrize(
     ("only", "run"),
     [((), JOBS), (("masked",), ["masked"]), (("*masked", "people"), ["people", "masked", "audit-masked"])],
@@ -120,7 +128,7 @@ def test_a_judge_brings_its_normalisation_to_verification_and_audit(
     asked: dict[str, Any] = {}
     monkeypatch.setattr(module, "verify", lambda *given, **_: asked.update({given[3].name: given[4].normalize}))
     monkeypatch.setattr(module, "audit", lambda inputs, *_, **__: asked.update(inputs.normalize))
-    monkeypatch.setattr(module, "recognize", lambda *_: None)
+    monkeypatch.setattr(module, "recognize", lambda *_, **__: None)
     planned(tmp_path).run(["recognize-*", "judge-*", "audit-*"])
     assert asked == {"verify-masked-s0-LFW": None, "judge-phi-LFW": "imagenet", "phi": "imagenet"}
 

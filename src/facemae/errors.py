@@ -28,7 +28,8 @@
 class FaceMAEError(Exception):
     """One clear line: ``what: got …; needed …; remedy``.
 
-    Every part but ``what`` is optional, and each is a phrase without a full stop.
+    Every part but ``what`` is optional, and each is a phrase without a full stop. Names come from files that anybody
+    may have made, so what cannot be printed is shown as an escape: the line stays one, and no terminal obeys it.
     """
 
     exit_code = 2
@@ -40,7 +41,8 @@ class FaceMAEError(Exception):
             remedy or "",
         ]
         details = "; ".join(part for part in parts if part)
-        super().__init__(f"{what}: {details}" if details else what)
+        line = f"{what}: {details}" if details else what
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
 
 
 class RecipeError(FaceMAEError):

@@ -220,6 +220,25 @@ def test_a_damaged_tar_is_never_half_imported(tmp_path: Path, harm: Callable[[by
         open_source(path)
 
 
+@pytest.mark.parametrize("size", [-512, -1024])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_members_of_negative_size_are_one_line(tmp_path: Path, size: int, kind: bytes) -> None:
+    header = bytearray(tarfile.TarInfo("Ann/1.jpg").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" + (size % (1 << 88)).to_bytes(11, "big")
+    header[148:157] = b" " * 8 + kind
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(10240))
+    with pytest.raises(Damaged, match=r"a\.tar cannot be read as a tar: got .*fetch or pack it again"):
+        open_source(tmp_path / "a.tar")
+
+
+def test_a_gzipped_tar_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "MAX_FILE_BYTES", 1 << 20)
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(1 << 24)))
+    with pytest.raises(Damaged, match="more than 100 times its size when unpacked"):
+        open_source(tmp_path / "a.tar.gz")
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing that can be opened"):
         open_source(tmp_path / "absent")

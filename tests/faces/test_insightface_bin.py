@@ -20,7 +20,7 @@ from facemae.faces.exporters import export_bin
 from facemae.faces.faceset import FaceSet
 from facemae.faces.importers import open_source
 from facemae.faces.importers.insightface_bin import read_bin
-from facemae.faces.importers.safe_pickle import read_pickle
+from facemae.faces.importers.safe_pickle import Array, _Budget, _Type, read_pickle
 from facemae.faces.pairs import read_pairs
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import ImportSpec
@@ -215,6 +215,12 @@ def test_arrays_of_objects_and_lying_shapes() -> None:
             read_pickle(honest.replace(b"K\x04\x85", lie + b"\x85"), "a.bin")
 
 
+@pytest.mark.parametrize("shape", [(1 << 63, 0), (0,) * 65])
+def test_shapes_that_no_array_has(shape: tuple[int, ...]) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="shape is no shape"):
+        Array(_Budget(0)).take(b"", _Type("u1"), shape)
+
+
 def test_a_small_file_cannot_fill_the_memory() -> None:
     """One block of text, encoded again and again: 20 bytes of file would make a megabyte each."""
     block = b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x00"
@@ -271,13 +277,13 @@ def test_people_are_what_pairs_connect(tmp_path: Path) -> None:
     )
     assert faces.people is not None
     assert faces.people.files == (
-        "lfw-000000/000000",
-        "lfw-000000/000001",
-        "lfw-000000/000004",
-        "lfw-000001/000002",
-        "lfw-000002/000003",
-        "lfw-000002/000007",
-        "lfw-000003/000009",
+        "lfw-00000000/00000000",
+        "lfw-00000000/00000001",
+        "lfw-00000000/00000004",
+        "lfw-00000001/00000002",
+        "lfw-00000002/00000003",
+        "lfw-00000002/00000007",
+        "lfw-00000003/00000009",
     )
     assert [faces.record(i).image for i in range(7)] == [A, B, C, F, D, E, G]
     pairs = read_pairs(tmp_path / "out/pairs/lfw.csv", faces.people)
@@ -368,7 +374,7 @@ def test_every_photo_is_needed(tmp_path: Path) -> None:
     with pytest.raises(MissingPairs, match="photos of a verification file are left out"):
         run(write(tmp_path / "a/lfw.bin", images, same), tmp_path / "out", split="D-in")
     broken = write(tmp_path / "b/lfw.bin", [*images[:-1], b"no picture"], same)
-    with pytest.raises(MissingPairs, match=r"got 1, first lfw-\d{6}/000079; needed all of them"):
+    with pytest.raises(MissingPairs, match=r"got 1, first lfw-\d{8}/00000079; needed all of them"):
         run(broken, tmp_path / "out", limit=0.5)
     assert not (tmp_path / "out").exists()
 

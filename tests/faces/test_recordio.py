@@ -152,9 +152,9 @@ def changed(at: int, data: bytes) -> bytes:
     ("content", "said"),
     [
         (changed(SECOND, b"WHAT"), "0x54414857 instead of the magic number 0xced7230a"),
-        (changed(SECOND + 4, struct.pack("<I", LONGEST)), "a length of 536870911 bytes where 32 are left"),
+        (changed(SECOND + 4, struct.pack("<I", LONGEST)), "536870912 bytes with padding where 32 are left"),
         (changed(SECOND + 4, struct.pack("<I", 5 << 29 | 4)), "a part of kind 5"),
-        (GOOD[:-1], "a length of 30 bytes where 31 are left"),
+        (GOOD[:-1], "32 bytes with padding where 31 are left"),
         (changed(SECOND + 4, struct.pack("<I", 3 << 29 | 30)), "part"),
         (GOOD[:SECOND] + frame(b"abcd" + M + b"ef")[:12], "the end of the file"),
         (GOOD[:SECOND] + frame(b"abcd" + M + b"ef")[:12] + GOOD[:SECOND], "part"),

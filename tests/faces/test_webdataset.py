@@ -170,3 +170,19 @@ def test_webface_in_one_part_and_in_several(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="which directory is the person"):
         entries(plant(tmp_path / "other", {**several, "set/1/Ann/x.jpg": jpeg(2)}))
+
+
+def test_a_label_of_thousands_of_digits_is_a_name(tmp_path: Path) -> None:
+    digits = "9" * 5000
+    found = entries(
+        tar(tmp_path / "a.tar", {"a.jpg": jpeg(0, 8), "a.cls": digits.encode(), "b.jpg": b"", "b.cls": b"12"})
+    )
+    assert [person for _, person, _ in found] == ["00000012", digits]
+
+
+def test_shards_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    for name in ("a.tar", "a.TAR"):
+        tar(tmp_path / "set" / name, {"x.jpg": jpeg(0, 8), "x.cls": b"1"})
+    if len(list((tmp_path / "set").iterdir())) == 2:  # not so where names ignore case
+        with pytest.raises(DataError, match=r"two shards of set are called a: got a\.(tar|TAR); rename"):
+            open_source(tmp_path / "set")

@@ -216,6 +216,8 @@ def test_unknown_backbones_and_widths_are_refused(tmp_path: Path) -> None:
         build_backbone("resnet50")
     with pytest.raises(RecipeError, match="iresnet50"):
         own_width("resnet50")
+    with pytest.raises(RecipeError, match="impossible sizes: got width -5, input_size 112, embedding 512; needed 1"):
+        build_backbone("iresnet18", width=-5)
     with pytest.raises(RecipeError, match="fixed width"):
         build_backbone("mbf", width=32)
     for name in ("iresnet18", "mbf", "mbf2"):

@@ -222,3 +222,10 @@ def test_wrong_keys_and_shapes_are_named(model: FaceMAE) -> None:
 def test_unknown_suffix_is_refused(model: FaceMAE, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"got weights.npz; needed .safetensors"):
         K.save_mae(model, tmp_path / "weights.npz")
+
+
+def test_heads_of_thousands_of_digits_are_none(model: FaceMAE, tmp_path: Path) -> None:
+    noted = {"heads": "9" * 5000, "decoder_heads": "4"}
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "a.safetensors", metadata=noted)
+    with pytest.raises(WeightsError, match="does not tell its number of attention heads"):
+        K.load_mae(tmp_path / "a.safetensors")

@@ -105,6 +105,12 @@ def test_what_has_no_such_form_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_small_file_that_claims_a_large_network_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = build_backbone("iresnet18", width=8192).state_dict()
+    one = torch.zeros(())
+    torch.save({name: one.to(t.dtype).expand(t.shape) for name, t in shapes.items()}, tmp_path / "views.pth")
+    with pytest.raises(WeightsError, match="bytes of tensors in a file of"):
+        load_embedder(tmp_path / "views.pth")
     state = build_backbone("iresnet18", width=16, input_size=32, embedding=4).state_dict()
     torch.save(dict(state) | {"conv1.weight": torch.zeros(200_000, 1)}, tmp_path / "big.pth")
     with pytest.raises((WrongKeys, WrongShapes)):

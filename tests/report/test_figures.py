@@ -8,7 +8,7 @@ import pytest
 
 from facemae.report import accuracy_figure, leakage_figure, loss_figure, plane_figure
 from facemae.report.figures import GREEN
-from facemae.spec.results import Results
+from facemae.spec.results import IMITATED, Results
 
 DRAW: dict[str, Callable[[Results], str]] = {
     "leakage": lambda results: leakage_figure(results, k=2),
@@ -64,6 +64,19 @@ def test_leakage_has_one_panel_a_judge_and_the_curves_of_the_paper(results: Resu
     assert GREEN in svg
     assert "judge phi" not in _texts(leakage_figure(results, k=2, judges=("judge-b",)))
     assert leakage_figure(results, k=9) == ""
+
+
+def test_a_row_about_an_imitation_is_one_curve_with_a_name(results: Results) -> None:
+    """Its set's other attacks are those of the row about that set, and are not drawn twice."""
+    about = next(row for row in results.rows if row.label == "FaceMAE")
+    imitated = about.model_copy(update={"label": "imitated", "attack": IMITATED})
+    both = results.model_copy(update={"rows": (*results.rows, imitated)})
+    texts = _texts(leakage_figure(both, k=2, judges=("phi",)))
+    assert "imitated" in texts
+    assert "Org. to FaceMAE" in texts
+    assert "Org. to imitated" not in texts
+    alone = results.model_copy(update={"rows": (results.rows[0], imitated)})
+    assert "Org. to imitated" in _texts(leakage_figure(alone, k=2, judges=("phi",)))
 
 
 def test_leakage_without_curves_stands_at_all_identities(results: Results) -> None:

@@ -40,6 +40,15 @@ def test_an_error_in_what_is_filled_in_comes_out_as_it_was() -> None:
         Scratch("CREATE TABLE one (x)").fill("INSERT INTO one VALUES (?)", rows())  # type: ignore[arg-type]
 
 
+def test_rows_left_half_way_outlive_their_table_quietly() -> None:
+    table = Scratch("CREATE TABLE one (x)")
+    table.fill("INSERT INTO one VALUES (?)", ((i,) for i in range(9)))
+    rows = table.rows("SELECT x FROM one")
+    assert next(rows) == (0,)
+    table.close()
+    rows.close()  # type: ignore[attr-defined]  # raised what nobody could catch: it is called by the interpreter too
+
+
 def test_a_full_disk_is_named() -> None:
     table = Scratch("CREATE TABLE one (x)", "PRAGMA max_page_count = 8")
     with pytest.raises(DiskFull, match=r"no room for temporary tables: got database or disk is full; set TMPDIR"):

@@ -85,7 +85,7 @@ def test_names_and_claims_are_told_at_once() -> None:
         {"claim": "three", "a": "Original", "b": "Masked", "metric": "leakage:phi:2"},
         {"claim": "four", "a": "Original", "b": "Masked", "metric": "leakage:judge:9"},
     ]
-    metrics = "LFW, accuracy, leakage:*:1, leakage:*:2, leakage:*:3, leakage:*:4, "
+    metrics = "LFW, accuracy, half-error, half-error:LFW, leakage:*:1, leakage:*:2, leakage:*:3, leakage:*:4, "
     metrics += "leakage:judge:1, leakage:judge:2, leakage:judge:3, leakage:judge:4"
     assert refused(claims=claims, nonmembers="peple").split("; ") == [
         "mine: no stage is called peple",
@@ -99,8 +99,30 @@ def test_names_and_claims_are_told_at_once() -> None:
 
 def test_metrics_follow_the_audits_k() -> None:
     assert refused(audit={"k": [1]}).endswith(
-        "is about 'leakage:judge:2', not LFW, accuracy, leakage:*:1, leakage:judge:1"
+        "is about 'leakage:judge:2', not LFW, accuracy, half-error, half-error:LFW, leakage:*:1, leakage:judge:1"
     )
+
+
+def test_a_claim_is_about_what_is_measured() -> None:
+    """Without seeds there is no accuracy, without judges no leakage, and a row may go without an audit."""
+    accuracy, leakage = content()["claims"]
+    assert "claim 'masking costs accuracy' is about 'LFW', not leakage:*:1" in refused(claims=[accuracy], seeds=[])
+    assert "not LFW, accuracy, half-error, half-error:LFW" in refused(claims=[leakage], judges=[])
+    rows = [ORIGINAL, {"label": "Masked", "train": "masked", "audit": False}]
+    said = refused(claims=[accuracy, leakage], rows=rows)
+    assert said == "mine: claim 'and hides people' is about the leakage of a row without an audit"
+
+
+def test_real_photos_are_mixed_in_where_the_recogniser_does_so() -> None:
+    variants = {"SynFace": {"mixup": "identity", "domain_mix": 1.0}}
+    row = {"label": "Mixed", "train": "people", "recogniser": "SynFace", "real": "exam"}
+    table = build(Table, content(rows=[row], recognisers=variants, claims=[]), "mine")
+    assert table.run_of(table.rows[0]) == "people-with-exam-synface"
+    assert "exam" in table.wanted()
+    said = refused(rows=[{**row, "real": None}], recognisers=variants, claims=[])
+    assert "row 'Mixed' has a recogniser with domain_mix=1.0 and no real; give both or none" in said
+    said = refused(rows=[{**row, "recogniser": None}], recognisers=variants, claims=[])
+    assert "row 'Mixed' has real without a domain_mix" in said
 
 
 def test_settings_are_checked_under_their_key() -> None:
@@ -219,7 +241,13 @@ def test_a_claim_about_everything_is_made_once_for_each() -> None:
     claims = [
         {"claim": "one", "a": "Original", "b": "Masked", "metric": "accuracy"},
         {"claim": "two", "a": "Original", "b": "Masked", "metric": "leakage:*:3"},
+        {"claim": "three", "a": "Original", "b": "Masked", "metric": "half-error"},
     ]
     judges = [{"name": name, "source": f"data:{name}"} for name in ("phi", "judge")]
     table = build(Table, content(claims=claims, judges=judges), "mine")
-    assert [claim.metric for claim in table.each_claim()] == ["LFW", "leakage:phi:3", "leakage:judge:3"]
+    assert [claim.metric for claim in table.each_claim()] == [
+        "LFW",
+        "leakage:phi:3",
+        "leakage:judge:3",
+        "half-error:LFW",
+    ]

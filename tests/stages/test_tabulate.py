@@ -188,6 +188,16 @@ def test_differences_are_paired_by_people_and_seed(made: Made) -> None:
     assert twin.smallest_resolvable == pytest.approx(z2 / (3 + z2), rel=1e-5)
 
 
+def test_half_of_anothers_error_is_met_by_accuracy_half_way_to_one(made: Made) -> None:
+    """Half the error of accuracy b is left at (1 + b) / 2, and its spread is half of b's."""
+    claim = {"claim": "half", "a": "Original", "b": "Soft", "metric": "half-error:LFW"}
+    *_, paired, claims = tabulate(table(claims=(claim,)), made)
+    row = {row.label: row.accuracy["LFW"].value for row in tabulate(table(), made)[0]}
+    found = find(paired, "Original", "Soft", "half-error:LFW")
+    assert found.value == pytest.approx(row["Original"] - (1 + row["Soft"]) / 2)
+    assert claims[0].verdict == ("contradicted" if found.high < 0 else "not resolvable here")
+
+
 def test_every_row_meets_every_earlier_one_once(made: Made) -> None:
     *_, paired, _ = tabulate(table(), made)
     wanted = [("Original", "Soft"), ("Soft", "Original"), ("Twin", "Original"), ("Twin", "Soft")]

@@ -61,6 +61,14 @@ def write_split(directory: Path, source: Path, ranks: int) -> Path:
     return directory
 
 
+def test_rows_that_the_file_does_not_hold_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    torch.save(torch.zeros(1).expand(10**9, 512), tmp_path / "rank_0_softmax_weight.pt")
+    with pytest.raises(
+        WeightsError, match=r"rank_0_softmax_weight\.pt is not a checkpoint: got 2048000000000 bytes of"
+    ):
+        read_class_centres(tmp_path)
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 def test_version_1_is_split_anew(tmp_path: Path, ranks: int) -> None:
     source = write_v1(tmp_path / "in", 3)

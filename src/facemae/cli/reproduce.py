@@ -2,15 +2,17 @@
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from fnmatch import filter as filter_names
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facemae.cli.common import say, tell
+from facemae.errors import DiskFull, FaceMAEError, RecipeError
 
 if TYPE_CHECKING:
-    from facemae.plan import Plan
+    from facemae.plan import Cost, Plan
     from facemae.spec.execution import Execution
     from facemae.spec.table import Table
 
@@ -36,7 +38,11 @@ def reproduce_table(
 ) -> None:
     """Run the table, or ``only`` some of its jobs; publish and print it when all of it was asked for.
 
-    ``estimate``: say what it would take, and run nothing.
+    ``estimate``: say what it would take, and run nothing. Of all tables, one that fails does not keep the others from
+    being made.
+
+    Raises:
+        FaceMAEError: of one table what went wrong; of all which ones did, after the others are finished.
     """
     from facemae.plan import Plan, find_data, read_table, scaled_tables
 
@@ -45,16 +51,61 @@ def reproduce_table(
     if estimate:
         return _tell_costs(tables, as_json)
     # Whatever is missing is said before anything is run.
-    folders = {name: find_data(table, data, name) for name, table in tables.items()}
+    _tell_missing(tables, data)
+    plans = {}
     for name, table in tables.items():
-        place = runs or Path("runs") / (table.scale or Path(source).stem)
-        plan = Plan(table, place, folders[name], execution)
-        if only:
-            made = plan.run(only)
-            say({"jobs": made}, as_json, f"finished: {', '.join(made)}")
-        else:
-            _publish(plan, name, out, as_json)
-        _tell_leftovers(plan)
+        # The package's tables of one scale share what they make; a file may change what its names mean.
+        place = runs or Path("runs") / (Path(name).stem if Path(name).is_file() else table.scale or name)
+        plans[name] = Plan(table, place, find_data(table, data, name), execution)
+    if only:
+        return _run_only(plans, only, as_json)
+    failed = []
+    for name, plan in plans.items():
+        try:
+            _publish(plan, Path(name).stem, out, as_json)
+            _tell_leftovers(plan)
+        except FaceMAEError as error:
+            if len(plans) == 1 or isinstance(error, DiskFull):
+                raise
+            tell(f"{name} is not finished: {error}")
+            failed.append(name)
+    if failed:
+        raise FaceMAEError(
+            f"{len(failed)} of {len(plans)} tables are not finished",
+            got=", ".join(failed),
+            remedy="all others are published, finished stages are kept, and the same command goes on",
+        )
+
+
+def _run_only(plans: "Mapping[str, Plan]", only: Sequence[str], as_json: bool) -> None:
+    """The jobs of these names in every table that has some of them; a name that no table has is a mistake."""
+    wanted = {name: list(only) for name in plans}
+    if len(plans) > 1:
+        jobs = {name: [job.name for job in plan.jobs()] for name, plan in plans.items()}
+        wanted = {name: [part for part in only if filter_names(every, part)] for name, every in jobs.items()}
+        if nowhere := [part for part in only if not any(part in own for own in wanted.values())]:
+            raise RecipeError("--only", got=", ".join(nowhere), needed="names of jobs, as --estimate lists them")
+    made: dict[str, None] = {}
+    for name, plan in plans.items():
+        if wanted[name]:
+            made |= dict.fromkeys(plan.run(wanted[name]))
+            _tell_leftovers(plan)
+    say({"jobs": list(made)}, as_json, f"finished: {', '.join(made)}")
+
+
+def _tell_missing(tables: "Mapping[str, Table]", data: Path | None) -> None:
+    """Where each file that is missing comes from and what all would cost, before the error that ends the run."""
+    from facemae.plan import missing_data
+
+    lines: dict[str, None] = {}
+    for table in tables.values():
+        folder = data or Path(table.data)
+        told = {name: origin for name, origin in missing_data(table, folder).items() if origin}
+        lines |= {f"missing {folder / name}: {origin}": None for name, origin in told.items()}
+    for line in lines:
+        tell(line)
+    if lines:
+        tell(_total(_all_costs(tables).values()))
 
 
 def _publish(plan: "Plan", name: str, out: Path | None, as_json: bool) -> None:
@@ -73,18 +124,34 @@ def _publish(plan: "Plan", name: str, out: Path | None, as_json: bool) -> None:
 
 def _tell_costs(tables: "Mapping[str, Table]", as_json: bool) -> None:
     """Every job that runs a network once, though several tables share it, and the time of all on eight A100."""
+    found = _all_costs(tables).values()
+    lines = [
+        f"{cost.job:<44} {_amount(cost.images):>16} images {_amount(cost.operations):>10} operations" for cost in found
+    ]
+    total = _operations(found)
+    days = total / OPERATIONS / 86400
+    content = {"jobs": [asdict(cost) for cost in found], "operations": total, "days_on_8_a100": days}
+    say(content, as_json, "\n".join([*lines, _total(found)]))
+
+
+def _all_costs(tables: "Mapping[str, Table]") -> "dict[str, Cost]":
     from facemae.plan import costs
 
-    found = {cost.job: cost for table in tables.values() for cost in costs(table)}
-    lines = [
-        f"{cost.job:<44} {_amount(cost.images):>16} images {_amount(cost.operations):>10} operations"
-        for cost in found.values()
-    ]
-    total = sum(cost.operations or 0.0 for cost in found.values())
-    days = total / OPERATIONS / 86400
-    lines.append(f"{'all':<44} {'':>16}        {total:>10.2e} operations, computed: {days:.2g} days on 8 A100 at 40 %")
-    content = {"jobs": [asdict(cost) for cost in found.values()], "operations": total, "days_on_8_a100": days}
-    say(content, as_json, "\n".join(lines))
+    return {cost.job: cost for table in tables.values() for cost in costs(table)}
+
+
+def _operations(found: "Collection[Cost]") -> float:
+    return sum(cost.operations or 0.0 for cost in found)
+
+
+def _total(found: "Collection[Cost]") -> str:
+    """All operations, the time that they take where the paper had its experiments, and what they leave out."""
+    total, unknown = _operations(found), [cost.job for cost in found if cost.operations is None]
+    seconds = total / OPERATIONS
+    size, unit = next((n, u) for n, u in ((86400, "days"), (3600, "hours"), (60, "minutes"), (0, "")) if seconds >= n)
+    time = f"{seconds / size:.1f} {unit}" if unit else "less than a minute"
+    line = f"all {len(found)} jobs: {total:.2e} operations, computed: {time} on 8 A100 at 40 %"
+    return line + (f"; without {len(unknown)} whose photos are not counted yet" if unknown else "")
 
 
 def _amount(value: float | None) -> str:

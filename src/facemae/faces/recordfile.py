@@ -140,7 +140,7 @@ class RecordFile:
         self._demand(kind <= LAST, row, at, f"a part of kind {kind}")
         start = at + FRAME.size
         left = len(self._map) - start
-        self._demand(_padded(length) <= left, row, at, f"a length of {length} bytes where {left} are left")
+        self._demand(_padded(length) <= left, row, at, f"{_padded(length)} bytes with padding where {left} are left")
         return kind, start, start + length
 
     def _demand(self, good: bool, row: int, at: int, got: str) -> None:

@@ -48,6 +48,9 @@ def build_backbone(name: str, *, width: int | None = None, input_size: int = 112
     Raises: RecipeError for an unknown name, a width for another backbone than its own, or an image below one patch.
     """
     own = own_width(name)
+    if min(width or own, input_size, embedding) < 1:
+        got = f"width {width or own}, input_size {input_size}, embedding {embedding}"
+        raise RecipeError(f"backbone {name} has impossible sizes", got=got, needed="1 or more of each")
     if name.startswith("iresnet"):
         depth = int(name.removeprefix("iresnet"))
         return IResNet(depth, width=width or own, input_size=input_size, embedding=embedding)

@@ -143,7 +143,7 @@ def _from_directory(directory: Path, normalize: str | Statistics | None, input_s
         raise WeightsError(f"{directory} is no recogniser", needed=f"{CONFIG} and {WEIGHTS} in it") from None
     except KeyError as error:
         raise WeightsError(f"{directory / CONFIG} lacks {error}") from None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise WeightsError(f"{directory / CONFIG} is damaged", needed="a JSON object of settings") from None
     state = load_state(directory / WEIGHTS)
     return _embedder(_filled(body, state, directory / WEIGHTS), normalize or stored)

@@ -5,7 +5,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isqrt
 from pathlib import Path
 
@@ -192,7 +192,10 @@ def _noted_heads(path: Path) -> dict[str, int]:
         return {}
     with safetensors.safe_open(path, framework="pt") as file:
         noted = file.metadata() or {}
-    return {key: int(noted[key]) for key in ("heads", "decoder_heads") if noted.get(key, "").isdecimal()}
+    # More than nine digits are no number of heads, and thousands of them raise an error of Python's own.
+    return {
+        key: int(noted[key]) for key in ("heads", "decoder_heads") if re.fullmatch("[0-9]{1,9}", noted.get(key, ""))
+    }
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -238,6 +241,19 @@ def read_torch(path: Path, *, mapped: bool = False) -> object:
         raise WeightsError(f"{path} is not a readable checkpoint", got=_line(error)) from None
 
 
+def demand_in_file(tensors: Iterable[Tensor], path: Path) -> None:
+    """Refuse tensors that a file does not hold: views that repeat one number cost it nothing, and a copy everything.
+
+    Half as much again is free, for weights that two names share.
+
+    Raises:
+        WeightsError: together they are larger than the file.
+    """
+    claimed, size = sum(tensor.numel() * tensor.element_size() for tensor in tensors), path.stat().st_size
+    if claimed > 1.5 * size:
+        raise WeightsError(f"{path} is not a checkpoint", got=f"{claimed} bytes of tensors in a file of {size}")
+
+
 def _demand_stored(path: Path) -> None:
     """torch never compresses; a small file that unpacks into much memory is none of its own."""
     try:
@@ -254,6 +270,7 @@ def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
             loaded = loaded[name]
     tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
+    demand_in_file(tensors.values(), path)
     if not tensors or not all(isinstance(key, str) for key in tensors):
         raise WeightsError(
             f"{path} holds no named tensors",

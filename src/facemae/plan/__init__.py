@@ -2,6 +2,6 @@
 
 from facemae.plan.cost import Cost, costs
 from facemae.plan.jobs import Job, Plan
-from facemae.plan.sources import find_data, read_table, scaled_tables, scales
+from facemae.plan.sources import find_data, missing_data, read_table, scaled_tables, scales
 
-__all__ = ["Cost", "Job", "Plan", "costs", "find_data", "read_table", "scaled_tables", "scales"]
+__all__ = ["Cost", "Job", "Plan", "costs", "find_data", "missing_data", "read_table", "scaled_tables", "scales"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from facemae.errors import RecipeError
 from facemae.plan.pictures import picture_grid
+from facemae.plan.sources import WEIGHTS
 from facemae.report import write_report
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import FILE, digest_of, read_manifest
@@ -37,9 +38,6 @@ from facemae.stages.reconstruct import reconstruct
 from facemae.stages.tabulate import Made, tabulate, training_of
 from facemae.stages.verify import verify
 from facemae.train.hardware import hardware
-
-WEIGHTS = Path(__file__).parents[1] / "weights"
-"""Small networks trained on synthetic people; each directory says in its manifest how."""
 
 PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{12}\.partial")
 """How `stages.stage` calls a directory that is not finished."""
@@ -77,15 +75,14 @@ class Plan:
         """Everything in an order in which inputs come first; recognisers of all rows before the audits."""
         table = self.table
         jobs = [Job(name, partial(self._stage, name, table.stages[name])) for name in table.order()]
-        for seed, row in product(table.seeds, self._once(table.run_of)):
+        for seed, row in product(table.seeds, _once(table.run_of, table.rows)):
             jobs.append(Job(_recogniser(table.run_of(row), seed), partial(self._recognize, row, seed)))
         for judge, protocol in product(table.judges, table.protocols):
             name = f"judge-{judge.name}-{protocol.name}"
             jobs.append(Job(name, partial(self._verify, judge.source, protocol, name, normalize=judge.normalize)))
         if table.judges:
-            jobs += [
-                Job(self._audit_name(row), partial(self._audit, row)) for row in self._once(table.audit_of) if row.audit
-            ]
+            audited = [row for row in table.rows if row.audit]
+            jobs += [Job(self._audit_name(row), partial(self._audit, row)) for row in _once(table.audit_of, audited)]
         return jobs
 
     def run(self, only: Sequence[str] = ()) -> list[str]:
@@ -168,7 +165,8 @@ class Plan:
         name = _recogniser(run, seed)
         variant = self.table.recognisers[row.recogniser] if row.recogniser is not None else {}
         spec = self._recogniser({**variant, "seed": seed}, name)
-        recognize(self.path(row.train), self.runs / name, spec, self.execution)
+        real = self.path(row.real) if row.real else None
+        recognize(self.path(row.train), self.runs / name, spec, self.execution, real=real)
         for protocol in self.table.protocols:
             self._verify(name, protocol, _verification(run, seed, protocol.name))
 
@@ -199,10 +197,6 @@ class Plan:
 
     def _audit_name(self, row: Row) -> str:
         return f"audit-{self.table.audit_of(row)}"
-
-    def _once(self, named: Callable[[Row], str]) -> list[Row]:
-        """The first row of every name: rows that share a set share its runs."""
-        return list({named(row): row for row in reversed(self.table.rows)}.values())[::-1]
 
     # ---- what is where ----------------------------------------------------------------------
 
@@ -237,6 +231,11 @@ class Plan:
         manifest = read_manifest(self.runs / name)
         call = self.table.stages[name]
         return {"stage": name, "verb": call.verb, "inputs": list(call.needs()), "digest": manifest.digest}
+
+
+def _once(named: Callable[[Row], str], rows: Sequence[Row]) -> list[Row]:
+    """The first row of every name: rows that share a set share its runs."""
+    return list({named(row): row for row in reversed(rows)}.values())[::-1]
 
 
 def _recogniser(run: str, seed: int) -> str:

@@ -9,6 +9,9 @@ from facemae.spec.reading import merge, read_toml, recipe_names
 from facemae.spec.table import Table
 from facemae.spec.validation import build
 
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""Small networks trained on synthetic people; each directory says in its manifest how."""
+
 SCALE = "scale-"
 """How the package's recipes are called that hold the people, generators and judges all tables of one scale share."""
 
@@ -50,19 +53,22 @@ def find_data(table: Table, data: Path | None, source: str) -> Path:
     """The data folder: given, or what the table says, relative to the working directory.
 
     Raises:
-        FaceMAEError: the table needs one and it is not there; each file that is missing, and where it comes from.
+        FaceMAEError: the table needs one and it is not there; names each file that is missing.
     """
     folder = data or Path(table.data)
-    wanted = sorted({name.removeprefix("data:") for name in table.read() if name.startswith("data:")})
-    missing = [name for name in wanted if not (folder / name).exists()]
-    if missing:
-        origins = "".join(f"\n  {name}: {table.files[name]}" for name in missing if name in table.files)
+    if missing := list(missing_data(table, folder)):
         raise FaceMAEError(
             f"{source} needs data that is not here",
             got=f"no {', '.join(missing)} in {folder}",
-            remedy=f"name the folder that holds them with --data{origins}",
+            remedy="name the folder that holds them with --data",
         )
     return folder
+
+
+def missing_data(table: Table, folder: Path) -> dict[str, str]:
+    """What the table reads of the data folder and is not there, and where each comes from ("" if untold)."""
+    wanted = sorted({name.removeprefix("data:") for name in table.read() if name.startswith("data:")})
+    return {name: table.files.get(name, "") for name in wanted if not (folder / name).exists()}
 
 
 def _laid_over(content: dict[str, Any], scale: str) -> dict[str, Any]:

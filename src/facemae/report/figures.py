@@ -8,6 +8,7 @@ Every function answers "" where there is nothing to draw.
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -144,6 +145,7 @@ _judges, _protocols = judges, protocols
 def _leakage_panel(axes: "Axes", curves: list[Owned[LeakageResult]], styles: Mapping[str, tuple[str, str]]) -> None:
     sizes: set[int] = set()
     chances: list[tuple[int, float]] = []
+    drawn = Counter(curve.owner for curve in curves)
     for owner, found in ((curve.owner, curve.found) for curve in curves):
         colour, marker = (GREEN, "o") if found.attack == UNPROTECTED else styles[owner]
         line = "-" if found.attack in (UNPROTECTED, RELEASED) else "--"
@@ -152,7 +154,8 @@ def _leakage_panel(axes: "Axes", curves: list[Owned[LeakageResult]], styles: Map
         points = sorted(points, key=lambda point: point.identities)
         x = [point.identities for point in points]
         low, value, high = ([100 * getattr(point, edge) for point in points] for edge in ("low", "value", "high"))
-        axes.plot(x, value, line, marker=marker, markersize=4.5, color=colour, label=_curve_label(owner, found.attack))
+        label = _curve_label(owner, found.attack, alone=drawn[owner] == 1)
+        axes.plot(x, value, line, marker=marker, markersize=4.5, color=colour, label=label)
         if len(x) > 1:
             axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         else:
@@ -181,13 +184,16 @@ def _identity_axis(axes: "Axes", sizes: list[int]) -> None:
         axes.minorticks_off()
 
 
-def _curve_label(owner: str, attack: str) -> str:
+def _curve_label(owner: str, attack: str, *, alone: bool = False) -> str:
+    """``alone``: nothing else of this row is drawn."""
     if attack == UNPROTECTED:
         return UNPROTECTED
     if attack == RELEASED:
         return _wrapped(f"Org. to {owner}")
     # One entry for all imitations, in _leakage_panel: they share colour and marker with their row.
-    return "_" if attack == IMITATED else _wrapped(f"{owner}: {attack}")
+    if attack == IMITATED:
+        return _wrapped(owner) if alone else "_"
+    return _wrapped(f"{owner}: {attack}")
 
 
 def _styles(results: Results) -> dict[str, tuple[str, str]]:

@@ -11,8 +11,8 @@ from typing import Any
 from facemae.report import tables, wording
 from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
 from facemae.report.markdown import results_markdown
-from facemae.report.selection import judges, leading, protocols, shown_k
-from facemae.spec.results import SHOWN_K, Results, RowResult, WorstResult, write_results
+from facemae.report.selection import judges, leading, protocols, shown_ks
+from facemae.spec.results import Results, RowResult, WorstResult, write_results
 
 Box = tuple[float, float, float, float]
 """Left, top, width and height as shares of the side."""
@@ -74,21 +74,21 @@ def write_report(
 
 
 def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
-    k = shown_k(results)
+    ks = shown_ks(results)
     return {
         "results": results,
-        "k": k,
+        "k": " or ".join(map(str, ks)),
         "headlines": [_headline(results, row) for row in leading(results)],
         "judge_count": len(judges(results)),
         "accuracy_figures": _drawn(partial(accuracy_figure, results, protocols=(name,)) for name in protocols(results)),
         "leakage_figures": _drawn(
-            partial(leakage_figure, results, k=k or SHOWN_K, judges=(name,)) for name in judges(results)
+            partial(leakage_figure, results, k=k, judges=(name,)) for k in ks for name in judges(results)
         ),
         "plane": _drawn([partial(plane_figure, results)]),
         "loss_figures": _drawn(partial(loss_figure, (run,)) for run in results.training),
         "accuracy": tables.accuracy_grid(results),
         "seeds": tables.seeds_grid(results),
-        "leakage_summary": tables.leakage_summary(results, k) if k else None,
+        "leakage_summaries": [tables.leakage_summary(results, k) for k in ks],
         "worst": tables.worst_grid(results),
         "leakage": tables.leakage_grids(results),
         "open_set": tables.open_set_grid(results),

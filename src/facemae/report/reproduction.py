@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from facemae.report.markdown import table
-from facemae.report.selection import judges
+from facemae.report.selection import judges, shown_ks
 from facemae.report.tables import Grid, claims_grid
 from facemae.report.wording import ABSENT, accuracy, printed, rate
-from facemae.spec.results import EVERYBODY, SHOWN_K, Results, RowResult
+from facemae.spec.results import EVERYBODY, Results, RowResult
 
 INTRODUCTION = """Every table and figure of the paper, as far as it has been run, from the files named beside each.
 Made by `benchmarks/write_reproduction.py` from `results/`; nothing here is written by hand. *Paper* is the paper's
 own figure, measured at another scale and on other data than ours. Intervals are 95 %, over people and seeds; *found
-by* is the share of photos whose person is among the K = 2 nearest released pictures, the photo behind each release
+by* is the share of photos whose person is among the K nearest released pictures, the photo behind each release
 left out: a lower bound on leakage. A claim is *reproduced* or *contradicted* when the paired interval lies on one
 side of nothing, else *not resolvable here*."""
 
@@ -52,14 +52,15 @@ def _part(name: str, results: Results) -> list[str]:
 def _rows(results: Results) -> Grid:
     protocols = list(dict.fromkeys(name for row in results.rows for name in row.accuracy))
     cited = list(dict.fromkeys(name for row in results.rows for name in row.paper))
-    names = judges(results)
-    columns = ("Row", *protocols, *(f"{name}, paper" for name in cited), *(f"found by {name}" for name in names))
+    found = [(name, k) for name in judges(results) for k in shown_ks(results)]
+    headings = (f"found by {name}, K = {k}" for name, k in found)
+    columns = ("Row", *protocols, *(f"{name}, paper" for name in cited), *headings)
     lines = tuple(
         (
             row.label,
             *(_accuracy(row, name) for name in protocols),
             *(printed(row.paper[name]) if name in row.paper else ABSENT for name in cited),
-            *(_leakage(row, name) for name in names),
+            *(_leakage(row, name, k) for name, k in found),
         )
         for row in results.rows
     )
@@ -71,10 +72,10 @@ def _accuracy(row: RowResult, name: str) -> str:
     return accuracy(found.value, found.low, found.high) if found else ABSENT
 
 
-def _leakage(row: RowResult, judge: str) -> str:
+def _leakage(row: RowResult, judge: str, k: int) -> str:
     """What the attack that the row is about finds."""
     for found in row.leakage:
         asked = (found.embedder, found.attack, found.k, found.same_photo, found.subset)
-        if asked == (judge, row.attack, SHOWN_K, "exclude", EVERYBODY):
+        if asked == (judge, row.attack, k, "exclude", EVERYBODY):
             return rate(found.value, found.low, found.high, decimals=1)
     return ABSENT

@@ -4,7 +4,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from facemae.spec.results import EVERYBODY, SHOWN_K, UNPROTECTED, LeakageResult, OpenSetResult, Results, RowResult
+from facemae.spec.results import (
+    EVERYBODY,
+    IMITATED,
+    SHOWN_K,
+    UNPROTECTED,
+    LeakageResult,
+    OpenSetResult,
+    Results,
+    RowResult,
+)
 
 Measured = TypeVar("Measured", LeakageResult, OpenSetResult)
 
@@ -37,8 +46,18 @@ def is_loss_network(results: Results, judge: str) -> bool:
 def leakages(results: Results, *, subsets: bool = False) -> Iterator[Owned[LeakageResult]]:
     """Every leakage of the table once: by all probes and, with ``subsets``, by those of each source alone."""
     return _once(
-        (row.label, found) for row in results.rows for found in row.leakage if subsets or found.subset == EVERYBODY
+        (row.label, found)
+        for row in results.rows
+        for found in row.leakage
+        if (subsets or found.subset == EVERYBODY) and not _told_elsewhere(results, row, found.attack)
     )
+
+
+def _told_elsewhere(results: Results, row: RowResult, attack: str) -> bool:
+    """A row about one imitation leaves the other attacks on its set to the row that is about the set itself."""
+    if row.attack != IMITATED or attack in (IMITATED, UNPROTECTED):
+        return False
+    return any(other.trained_on == row.trained_on and other.attack != IMITATED for other in results.rows)
 
 
 def open_sets(results: Results) -> Iterator[Owned[OpenSetResult]]:
@@ -64,6 +83,13 @@ def shown_k(results: Results) -> int | None:
     """K = 2 as in the paper's figure 3, else the smallest that was measured; None without leakage."""
     measured = {found.k for row in results.rows for found in row.leakage}
     return SHOWN_K if SHOWN_K in measured else min(measured, default=None)
+
+
+def shown_ks(results: Results) -> tuple[int, ...]:
+    """What figures are drawn at: every K that a claim is about (3 and 4 in the paper's figure 5), else `shown_k`."""
+    claimed = {int(claim.metric.split(":")[2]) for claim in results.claims if claim.metric.startswith("leakage:")}
+    k = shown_k(results)
+    return tuple(sorted(claimed)) or ((k,) if k else ())
 
 
 def is_original(row: RowResult) -> bool:

@@ -67,7 +67,8 @@ def accuracy_grid(results: Results) -> Grid:
         line += [_cited(row, name) for name in unmeasured]
         line += [f"{row.sharpness:.3g}" if row.sharpness is not None else ABSENT]
         lines.append(tuple(line))
-    caption = "Verification accuracy of recognisers trained on each set: mean over seeds [interval]"
+    trained = "Verification accuracy of recognisers trained on each set: mean over seeds [interval]"
+    caption = trained if names else "The sets"
     return _without_empty(Grid(caption, (*columns, "Sharpness of the set"), tuple(lines)))
 
 

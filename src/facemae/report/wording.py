@@ -63,6 +63,8 @@ def words(value: object) -> str:
 
 def metric(name: str) -> str:
     """ "leakage:phi:2" in words; the name of a protocol stays as it is."""
+    if name.startswith("half-error:"):
+        return f"accuracy on {name.removeprefix('half-error:')}, B with half its error"
     if not name.startswith("leakage:"):
         return f"accuracy on {name}"
     _, judge, k = name.split(":")

@@ -53,7 +53,9 @@ class Scratch:
     def rows(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, one at a time."""
         with _naming_no_room():
-            yield from self._database.execute(query, values)
+            # No `yield from`: an iterator left half-way would close its cursor, maybe after the database.
+            for row in self._database.execute(query, values):  # noqa: UP028
+                yield row
 
     def close(self) -> None:
         """Give back memory and disk."""

@@ -23,6 +23,12 @@ TAKES: dict[str, tuple[str, ...]] = {
 }
 """What the inputs of each verb are, in its order; import takes any number of sources."""
 
+HALF_ERROR = "half-error:"
+"""Begins the metric of claims that one row has less than half of another's error."""
+
+EVERY_PROTOCOL = {"accuracy": "", "half-error": HALF_ERROR}
+"""Metrics that stand for every protocol, and how those of a single one begin."""
+
 
 class StageCall(Frozen):
     """One directory to be made.
@@ -75,14 +81,16 @@ class Protocol(Frozen):
 class Row(Frozen):
     """One row: the set its recognisers are trained on, which is the set that is released and audited.
 
-    ``recogniser``: one of the table's variants instead of its own recogniser. ``imitation``: the same people through an
-    attacker's process, instead of what the table names for this set. ``audit``: false for sets of nobody's photos.
+    ``recogniser``: one of the table's variants instead of its own recogniser. ``real``: photos that are mixed into the
+    set's where the recogniser has a ``domain_mix``. ``imitation``: the same people through an attacker's process,
+    instead of what the table names for this set. ``audit``: false for sets of nobody's photos.
     """
 
     label: str
     train: str
     weights: str = ""
     recogniser: str | None = None
+    real: str | None = None
     imitation: str | None = None
     audit: bool = True
     paper: dict[str, float] = {}
@@ -91,8 +99,9 @@ class Row(Frozen):
 class Claim(Frozen):
     """Row ``a`` is claimed greater than row ``b`` (or equal within half a point) on ``metric``.
 
-    Metrics: the name of a protocol, or ``leakage:JUDGE:K`` ("Org. to released"; "Org. to Org." for an unlinked row).
-    ``accuracy`` stands for every protocol of the table, ``leakage:*:K`` for every judge.
+    Metrics: the name of a protocol; ``half-error:PROTOCOL``, the same against row ``b`` with half of its error; or
+    ``leakage:JUDGE:K`` ("Org. to released"; "Org. to Org." for an unlinked row). ``accuracy`` and ``half-error`` stand
+    for every protocol of the table, ``leakage:*:K`` for every judge.
     """
 
     claim: str
@@ -182,15 +191,7 @@ class Table(Frozen):
         if unknown:
             mistakes.append(f"no stage is called {', '.join(unknown)}; stages are {', '.join(sorted(self.stages))}")
         mistakes += self._rows_fit()
-        labels = {row.label for row in self.rows}
-        ks = AuditSpec.model_validate(self.audit).k
-        metrics = {f"leakage:{name}:{k}" for name in ("*", *(judge.name for judge in self.judges)) for k in ks}
-        metrics |= {"accuracy", *(protocol.name for protocol in self.protocols)}
-        for claim in self.claims:
-            if not {claim.a, claim.b} <= labels:
-                mistakes.append(f"claim {claim.claim!r} compares rows that the table does not have")
-            if claim.metric not in metrics:
-                mistakes.append(f"claim {claim.claim!r} is about {claim.metric!r}, not {', '.join(sorted(metrics))}")
+        mistakes += self._claims_fit()
         if mistakes:
             raise Mistakes(mistakes)
         return self
@@ -199,7 +200,7 @@ class Table(Frozen):
         """What rows, protocols, judges and pictures are made from, as written."""
         used: list[str | None] = [self.nonmembers, *(judge.source for judge in self.judges)]
         used += [name for protocol in self.protocols for name in (protocol.faces, protocol.pairs)]
-        used += [name for row in self.rows for name in (row.train, self.imitation_of(row))]
+        used += [name for row in self.rows for name in (row.train, row.real, self.imitation_of(row))]
         used += [picture.faces for picture in self.pictures]
         return [name for name in used if name is not None]
 
@@ -251,9 +252,10 @@ class Table(Frozen):
         return row.imitation or self.imitations.get(row.train)
 
     def run_of(self, row: Row) -> str:
-        """The name of a row's recogniser runs: its set, and its variant where that changes anything."""
+        """The name of a row's recogniser runs: its set, what is mixed in, its variant where that changes anything."""
+        faces = f"{row.train}-with-{slug(row.real)}" if row.real else row.train
         changed = row.recogniser is not None and self.recognisers[row.recogniser]
-        return f"{row.train}-{slug(row.recogniser or '')}" if changed else row.train
+        return f"{faces}-{slug(row.recogniser or '')}" if changed else faces
 
     def audit_of(self, row: Row) -> str:
         """The name of a row's audit: its set, and its imitation where the row has one of its own."""
@@ -263,8 +265,8 @@ class Table(Frozen):
         """The claims, those about every protocol or every judge once for each."""
         for claim in self.claims:
             metrics = [claim.metric]
-            if claim.metric == "accuracy":
-                metrics = [protocol.name for protocol in self.protocols]
+            if claim.metric in EVERY_PROTOCOL:
+                metrics = [EVERY_PROTOCOL[claim.metric] + protocol.name for protocol in self.protocols]
             elif every := re.fullmatch(r"leakage:\*:(\d+)", claim.metric):
                 metrics = [f"leakage:{judge.name}:{every[1]}" for judge in self.judges]
             for metric in metrics:
@@ -275,6 +277,29 @@ class Table(Frozen):
             if row.recogniser is not None and row.recogniser not in self.recognisers:
                 known = ", ".join(sorted(self.recognisers)) or "none"
                 yield f"row {row.label!r} wants recogniser {row.recogniser!r}; recognisers are {known}"
+                continue
+            mixes = {**self.recognize, **(self.recognisers[row.recogniser] if row.recogniser else {})}.get("domain_mix")
+            if bool(mixes) != (row.real is not None):
+                without = f"a recogniser with domain_mix={mixes} and no real" if mixes else "real without a domain_mix"
+                yield f"row {row.label!r} has {without}; give both or none"
+
+    def _claims_fit(self) -> Iterator[str]:
+        rows = {row.label: row for row in self.rows}
+        ks = AuditSpec.model_validate(self.audit).k
+        metrics = {f"leakage:{name}:{k}" for name in ("*", *(judge.name for judge in self.judges)) for k in ks}
+        metrics = metrics if self.judges else set()
+        if self.seeds:
+            metrics |= EVERY_PROTOCOL.keys()
+            metrics |= {start + item.name for start in EVERY_PROTOCOL.values() for item in self.protocols}
+        for claim in self.claims:
+            if not {claim.a, claim.b} <= rows.keys():
+                yield f"claim {claim.claim!r} compares rows that the table does not have"
+                continue
+            if claim.metric not in metrics:
+                known = ", ".join(sorted(metrics)) or "anything, for nothing is measured"
+                yield f"claim {claim.claim!r} is about {claim.metric!r}, not {known}"
+            if claim.metric.startswith("leakage:") and not (rows[claim.a].audit and rows[claim.b].audit):
+                yield f"claim {claim.claim!r} is about the leakage of a row without an audit"
 
 
 def slug(label: str) -> str:

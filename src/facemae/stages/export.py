@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -67,29 +69,46 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
     out = Path(os.path.abspath(out))
     if out.exists():
         raise OutputExists(f"{out} exists", remedy="name another OUT or remove it")
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with naming_full_disk(out):
-            partial.mkdir(parents=True)
-            # Where the hub looks for data; beside a card it is the only folder.
-            inner = partial / "data" if spec.card or spec.format == "parquet" else partial
-            if spec.format == "folder":
-                export_folder(photos, inner, keep_names=spec.keep_names)
-            elif spec.format == "parquet":
-                export_parquet(photos, inner)
-            elif spec.format == "recordio":
-                export_recordio(photos, inner)
-            elif spec.format == "bin":
-                export_bin(photos, inner, pairs=spec.pairs)
-            else:
-                export_webdataset(photos, inner)
-            if spec.card:
-                _describe(photos, partial, out.name, spec)
-            partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with appearing(out) as partial, naming_full_disk(out):
+        partial.mkdir()
+        # Where the hub looks for data; beside a card it is the only folder.
+        _write(photos, partial / "data" if spec.card or spec.format == "parquet" else partial, spec)
+        if spec.card:
+            _describe(photos, partial, out.name, spec)
     return len(photos)
+
+
+@contextmanager
+def appearing(out: Path) -> Iterator[Path]:
+    """A sibling that becomes ``out`` when the block ends, and is gone where it fails."""
+    partial = out.with_name(f".{out.name}.partial")
+    _remove(partial)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        partial.rename(out)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write(photos: FaceSet, directory: Path, spec: ExportSpec) -> None:
+    if spec.format == "folder":
+        export_folder(photos, directory, keep_names=spec.keep_names)
+    elif spec.format == "parquet":
+        export_parquet(photos, directory)
+    elif spec.format == "recordio":
+        export_recordio(photos, directory)
+    elif spec.format == "bin":
+        export_bin(photos, directory, pairs=spec.pairs)
+    else:
+        export_webdataset(photos, directory)
 
 
 def _describe(photos: FaceSet, directory: Path, name: str, spec: ExportSpec) -> None:

@@ -1,9 +1,7 @@
 """`export` of what was trained: masked autoencoders, recognisers and class centres, to the files of other tools."""
 
 import os
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import safetensors.torch
@@ -17,7 +15,7 @@ from facemae.nn.recogniser_files import recogniser_files
 from facemae.nn.vitmae_names import from_transformers
 from facemae.spec.manifest import FILE, read_manifest
 from facemae.spec.recipe import ExportSpec
-from facemae.stages.export import demand_format
+from facemae.stages.export import appearing, demand_format
 from facemae.stages.model_card import model_card
 from facemae.stages.pretrain import load_model
 from facemae.stages.stage import naming_full_disk
@@ -55,7 +53,7 @@ def export_model(source: Path, out: Path, spec: ExportSpec) -> list[str]:
     single = _demand_suffix(out, spec.format)
     trained = open_trained(source)
     demand_format(spec, KINDS[type(trained)])
-    with _appearing(out) as partial, naming_full_disk(out):
+    with appearing(out) as partial, naming_full_disk(out):
         if single:
             # The weights come last, behind what describes them.
             partial.write_bytes(list(_files(trained, spec))[-1][1])
@@ -107,23 +105,3 @@ def _demand_suffix(out: Path, form: str) -> bool:
         needed = f"a directory{''.join(f' or a {suffix}' for suffix in wanted)} for format {form}"
         raise RecipeError("OUT", got=out.name, needed=needed)
     return True
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A sibling that becomes ``out`` when the block ends, and is gone where it fails."""
-    partial = out.with_name(f".{out.name}.partial")
-    _remove(partial)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-        partial.rename(out)
-    finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from facemae.faces.importers import (
     pair_rows,
     read_landmarks,
 )
+from facemae.faces.importers.insightface_bin import PEOPLE
 from facemae.faces.importers.protocol import write_pair_rows
 from facemae.faces.importers.recordio import index_beside
 from facemae.faces.people import PeopleWriter
@@ -144,7 +145,7 @@ class _Pairs:
         (directory / "pairs").mkdir()
         for name, rows in self._lists.items():
             write_pair_rows(directory / "pairs" / f"{name}.csv", rows)
-        return {"protocols": list(self._lists), "people": "told apart by the pairs alone"}
+        return {"protocols": list(self._lists), "people": PEOPLE}
 
 
 def _wanted(name: str, spec: ImportSpec) -> bool:

@@ -24,7 +24,7 @@ from facemae.spec.results import (
     RowResult,
     SeedResult,
 )
-from facemae.spec.table import Claim, Judge, Row, Table
+from facemae.spec.table import HALF_ERROR, Claim, Judge, Row, Table
 from facemae.stages import verify as verifications
 from facemae.stages.findings import Findings, difference
 from facemae.train.journal import read_journal
@@ -142,9 +142,13 @@ def _every_pair(table: Table) -> list[Claim]:
 def _difference(claim: Claim, table: Table, made: Made, people: Mapping[str, int]) -> Difference:
     if claim.metric.startswith("leakage:"):
         return _leakage_difference(claim, table, made)
-    values_a, replicates_a = _accuracies(claim.a, claim.metric, table.seeds, made)
-    values_b, replicates_b = _accuracies(claim.b, claim.metric, table.seeds, made)
-    return paired_difference(values_a, values_b, replicates_a, replicates_b, people=people[claim.metric])
+    protocol = claim.metric.removeprefix(HALF_ERROR)
+    values_a, replicates_a = _accuracies(claim.a, protocol, table.seeds, made)
+    values_b, replicates_b = _accuracies(claim.b, protocol, table.seeds, made)
+    if protocol != claim.metric:
+        # Half of b's error is left when its accuracy is 1 - (1 - accuracy) / 2.
+        values_b, replicates_b = (1 + values_b) / 2, (1 + replicates_b) / 2
+    return paired_difference(values_a, values_b, replicates_a, replicates_b, people=people[protocol])
 
 
 def _accuracies(row: str, protocol: str, seeds: Sequence[int], made: Made) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,8 @@ def verify(
             wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
             vectors = np.asarray(vectors_of(embedder, faces, wanted, execution, cache))
             if world.main:
-                _finish(stage, ten_folds(vectors, listed, photos.identities.astype(np.int64), spec), vectors)
+                result = ten_folds(vectors, listed, photos.identities.astype(np.int64), spec)
+                _finish(stage, result, vectors, people=photos.manifest.facts.get("people"))
     return read_result(out)
 
 
@@ -59,8 +60,12 @@ def read_result(directory: Path) -> dict[str, Any]:
     return json.loads((Path(directory) / RESULT).read_bytes())
 
 
-def _finish(stage: Stage, result: Verification, vectors: np.ndarray) -> None:
+def _finish(stage: Stage, result: Verification, vectors: np.ndarray, *, people: str | None) -> None:
+    """``people``: what the set says of them where they are not known by name; intervals rest on it."""
     content = result.to_dict() | {"xnorm": xnorm(vectors[:, 0], vectors[:, 1])}
+    if people is not None:
+        for rate in (rate for rate in (content["accuracy"], *content["tar"]) if rate.get("method")):
+            rate["method"] += f"; people {people}: too narrow"
     write_json(stage.directory / RESULT, content)
     write_bytes(stage.directory / REPLICATES, _npy(result.replicates))
     stage.publish("verification", {"pairs": result.pairs, "accuracy": result.accuracy.value})

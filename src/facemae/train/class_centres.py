@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from facemae.errors import RecipeError, WeightsError, WrongKeys, WrongShapes
-from facemae.nn.keymaps import read_torch
+from facemae.nn.keymaps import demand_in_file, read_torch
 from facemae.train.world import share_of
 
 V1, V2 = re.compile(r"rank_(\d+)_softmax_weight\.pt"), re.compile(r"checkpoint_gpu_(\d+)\.pt")
@@ -143,6 +143,7 @@ def _joined(shards: Sequence[Mapping[str, object]], paths: Sequence[Path]) -> di
             part = shard.get(name)
             if not isinstance(part, Tensor) or part.ndim != 2 or not part.is_floating_point():
                 raise WrongShapes(f"{path} holds no rows of {name}", needed="a tensor of (classes, embedding)")
+            demand_in_file([part], path.with_name(f"{path.stem}_mom.pt") if name == MOMENTUM else path)
             parts.append(part)
         width, count = parts[0].shape[1], sum(len(part) for part in parts)
         for rank, (part, path) in enumerate(zip(parts, paths, strict=True)):

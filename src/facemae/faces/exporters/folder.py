@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from facemae.errors import DataError, OutputExists
+from facemae.errors import DataError
 from facemae.faces.codec import encode_png
+from facemae.faces.exporters.place import start_empty
 from facemae.faces.faceset import FaceSet
 from facemae.faces.record import Record
+from facemae.spec.scratch import Scratch, packed
 
 
 def export_folder(faces: FaceSet, directory: Path, *, keep_names: bool = False) -> int:
@@ -20,8 +22,7 @@ def export_folder(faces: FaceSet, directory: Path, *, keep_names: bool = False) 
         OutputExists: the directory holds something.
         DataError: ``keep_names`` on a set without names, or with a name that would leave the directory.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
+    start_empty(directory)
     made = set()
     for i, (record, relative) in enumerate(_named(faces, keep_names)):
         target = directory / relative
@@ -38,17 +39,19 @@ def _named(faces: FaceSet, keep_names: bool) -> Iterator[tuple[Record, str]]:
     people = faces.people if keep_names else None
     if keep_names and people is None:
         raise DataError(f"a set of kind {faces.kind} has no names to keep", remedy="export it without them")
-    used = set()
+    used = Scratch("CREATE TABLE used (path BLOB PRIMARY KEY) WITHOUT ROWID")
     for i in range(len(faces)):
         record = faces.record(i)
         if people is None:
             yield record, f"{record.identity:0{width}d}/{record.key}{record.suffix}"
             continue
         relative = _source_path(people.files[i], record)
-        if relative.lower() in used:  # a.bmp and a.webp both became a.png
+        name = packed(relative.lower())
+        if not used.change("INSERT OR IGNORE INTO used VALUES (?)", name):  # a.bmp and a.webp both became a.png
             relative = relative.removesuffix(record.suffix) + f"-{record.key}{record.suffix}"
-        used.add(relative.lower())
+            used.change("INSERT OR IGNORE INTO used VALUES (?)", packed(relative.lower()))
         yield record, relative
+    used.close()
 
 
 def _source_path(file: str, record: Record) -> str:

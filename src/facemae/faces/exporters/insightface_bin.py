@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facemae.errors import DataError, MissingPairs, OutputExists
+from facemae.errors import DataError, MissingPairs
+from facemae.faces.exporters.place import start_empty
 from facemae.faces.faceset import FaceSet
 from facemae.faces.importers.protocol import FOLDS
 from facemae.faces.pairs import Pairs, read_pairs
@@ -25,8 +26,6 @@ def export_bin(faces: FaceSet, directory: Path, *, pairs: str | None = None) -> 
         DataError: a list whose folds are not ten of equal size.
         OutputExists: the directory holds something.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
     lists = {path.stem: path for path in sorted((faces.directory / "pairs").glob("*.csv"))}
     chosen = list(lists) if pairs is None else [pairs]
     if not chosen or chosen[0] not in lists:
@@ -34,9 +33,11 @@ def export_bin(faces: FaceSet, directory: Path, *, pairs: str | None = None) -> 
             f"{faces.directory} has no pair list{'' if pairs is None else f' {pairs}'}",
             got=", ".join(lists) or "no list",
             needed="the name of a list in pairs/",
-            remedy=None if lists else "lists come with a synthetic import and with InsightFace's .bin files",
+            remedy=None
+            if lists
+            else "a synthetic import writes lists where its photos allow them, that of a .bin always",
         )
-    directory.mkdir(parents=True, exist_ok=True)
+    start_empty(directory)
     return [_write(faces, read_pairs(lists[name], faces.people), directory / f"{name}.bin") for name in chosen]
 
 

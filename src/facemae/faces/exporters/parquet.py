@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facemae.errors import OutputExists
 from facemae.faces.codec import encode_png
+from facemae.faces.exporters.place import start_empty
 from facemae.faces.faceset import FaceSet
 from facemae.faces.parquet import features_metadata, load_pyarrow
 
@@ -30,9 +30,7 @@ def export_parquet(
         DataError: pyarrow is not installed.
     """
     pa, pq = load_pyarrow()
-    if directory.exists() and any(directory.iterdir()):
-        raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    start_empty(directory)
     image = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
     columns = [pa.field("image", image), pa.field("label", pa.int64())]
     schema = pa.schema(columns, metadata=features_metadata(class_names(faces)))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facemae.errors import OutputExists
 from facemae.faces.codec import encode_png
+from facemae.faces.exporters.place import start_empty
 from facemae.faces.faceset import FaceSet
 from facemae.faces.recordio import RecordWriter, pack
 
@@ -28,9 +28,7 @@ def export_recordio(faces: FaceSet, directory: Path) -> int:
     Raises:
         OutputExists: the directory holds something.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    start_empty(directory)
     order = np.argsort(faces.identities, kind="stable")
     starts = np.unique(faces.identities[order], return_index=True)[1]
     people = len(starts)

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from facemae.errors import OutputExists
+from facemae.faces.exporters.place import start_empty
 from facemae.faces.faceset import FaceSet
 from facemae.faces.record import Record
 
@@ -22,9 +22,7 @@ def export_webdataset(faces: FaceSet, directory: Path, *, shard_bytes: int = SHA
     Raises:
         OutputExists: the directory holds something.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise OutputExists(f"{directory} holds something", needed="an empty or a new directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    start_empty(directory)
     shards: list[Path] = []
     i = 0
     while i < len(faces):

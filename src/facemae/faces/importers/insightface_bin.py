@@ -17,6 +17,9 @@ SUFFIX = ".bin"
 MAX_BYTES = 1 << 31
 """The public files hold 50 to 100 MB; a larger one than 2 GB is not read into memory."""
 
+PEOPLE = "told apart by the pairs alone"
+"""What the manifest of such a set says of its people."""
+
 _PICKLE = 0x80
 
 
@@ -41,7 +44,7 @@ class BinStorage(LabelledStorage):
         super().__init__(path.stem)
         images, same = read_bin(path)
         slots, people = _people(images, same)
-        files = [f"{self.name}-{person:06d}/{slot:06d}" for slot, person in zip(slots, people, strict=True)]
+        files = [f"{self.name}-{person:08d}/{slot:08d}" for slot, person in zip(slots, people, strict=True)]
         self._images = dict(zip(files, images, strict=True))
         folds = np.repeat(np.arange(FOLDS), [len(part) for part in np.array_split(same, FOLDS)])
         self.pairs = [

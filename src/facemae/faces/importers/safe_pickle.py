@@ -69,6 +69,7 @@ _HARMLESS = frozenset(
     ]
 )
 _CORES = ("numpy.core", "numpy._core")
+_MOST_SIDES = 64
 _TYPE = re.compile(r"[<>|=]?([uif][1248]|b1|\?)")
 
 
@@ -100,7 +101,8 @@ class Array:
         if not isinstance(dtype, _Type) or not isinstance(data, bytes | bytearray):
             raise pickle.UnpicklingError("an array of objects")
         sides = shape if isinstance(shape, tuple) else (shape,)
-        if not all(type(side) is int and side >= 0 for side in sides):
+        # No larger numbers are multiplied than an array can have: a product of long ones takes for ever.
+        if len(sides) > _MOST_SIDES or not all(type(side) is int and 0 <= side < 1 << 63 for side in sides):
             raise pickle.UnpicklingError("an array whose shape is no shape")
         if math.prod(sides) * dtype.dtype.itemsize != len(data):
             raise pickle.UnpicklingError(f"an array of {len(data)} bytes that do not fit its shape")

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +18,14 @@ from facemae.faces.importers.recordio import RecordStorage, find_records, is_rec
 from facemae.faces.importers.storage import FolderStorage, Skipped, Storage, open_storage
 from facemae.faces.importers.webdataset import TarShards, is_webdataset, list_samples
 from facemae.faces.importers.zipped import ZipStorage, is_zip
+
+_FILES: tuple[tuple[Callable[[Path], bool], Callable[[Path], Storage]], ...] = (
+    (is_parquet, lambda path: ParquetStorage(path.stem, [path])),
+    (is_zip, ZipStorage),
+    (is_recordio, lambda path: RecordStorage(path, path.stem)),
+    (is_bin, BinStorage),
+)
+"""Kinds of files in the order in which they are asked for; whatever is none of them is taken for a tar."""
 
 
 class Source:
@@ -32,7 +41,7 @@ class Source:
         self._root = listing.root
         self.name = storage.name
         self.mixed = layout == "mixed"
-        self.pairs: list[ListedPair] = storage.pairs if isinstance(storage, BinStorage) else []
+        self.pairs: list[ListedPair] = storage.pairs
         self.entries: Entries = listing.entries
         self.skipped: list[Skipped] = listing.skipped
         self.empty: list[str] = listing.empty
@@ -90,14 +99,9 @@ def _storage(path: Path, layout: Layout) -> Storage:
             return RecordStorage(found[0], path.resolve().name, found[1])
         return FolderStorage(path)
     if path.is_file() and os.access(path, os.R_OK):
-        if is_parquet(path):
-            return ParquetStorage(path.stem, [path])
-        if is_zip(path):
-            return ZipStorage(path)
-        if is_recordio(path):
-            return RecordStorage(path, path.stem)
-        if is_bin(path):
-            return BinStorage(path)
+        for is_kind, opened in _FILES:
+            if is_kind(path):
+                return opened(path)
     return open_storage(path)
 
 

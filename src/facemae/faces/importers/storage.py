@@ -7,7 +7,6 @@ its members in any order but their own would cost a pass each.
 
 import gzip
 import os
-import shutil
 import tarfile
 import tempfile
 import zlib
@@ -17,10 +16,15 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from facemae.errors import Damaged, DataError, DiskFull, UnreadableImage
+from facemae.faces.importers.protocol import ListedPair
 from facemae.spec.scratch import Scratch, packed, unpacked
 
 MAX_FILE_BYTES = 1 << 28
 """No photo is larger than 256 MB; a larger file is not read into memory."""
+
+
+EXPANSION = 100
+"""Images hardly compress: a gzipped tar that unpacks to more than so many times its size, and a photo, means harm."""
 
 
 class Skipped(NamedTuple):
@@ -33,13 +37,14 @@ class Skipped(NamedTuple):
 class Storage:
     """Files under one root, named by relative paths with forward slashes, unsorted.
 
-    ``directories`` and ``skipped`` are complete once ``files()`` has come to its end.
+    ``directories`` and ``skipped`` are complete once ``files()`` has come to its end. ``pairs``: those that it brings.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.directories: list[str] = []
         self.skipped: list[Skipped] = []
+        self.pairs: list[ListedPair] = []
 
     def files(self) -> Iterator[str]:
         """The paths of all files, each held in memory only while it is looked at.
@@ -155,6 +160,8 @@ class TarStorage(Storage):
         try:
             with tarfile.open(fileobj=self._stream, mode="r:") as archive:
                 while (member := archive.next()) is not None:
+                    if member.size < 0:
+                        raise tarfile.ReadError(f"member {member.name!r} of {member.size} bytes")
                     self._take(member, path)
                     archive.members = []  # type: ignore[attr-defined]  # it keeps every header; millions fill memory
                 stopped = archive.offset
@@ -205,7 +212,12 @@ def _plain_stream(path: Path) -> BinaryIO:
     plain = tempfile.TemporaryFile()  # noqa: SIM115
     try:
         with gzip.open(path) as packed:
-            shutil.copyfileobj(packed, plain, 1 << 20)
+            room = EXPANSION * path.stat().st_size + MAX_FILE_BYTES
+            while block := packed.read(1 << 20):
+                room -= len(block)
+                if room < 0:
+                    raise EOFError(f"more than {EXPANSION} times its size when unpacked")
+                plain.write(block)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         plain.close()
         raise _bad_tar(path, str(error)) from None

@@ -16,6 +16,8 @@ from facemae.spec.scratch import Scratch, packed, unpacked
 
 OPEN_SHARDS = 64
 _LONGEST_LABEL = 1 << 20
+_DIGITS = 20
+"""Text of so many digits is a name: no number of 64 bits is as long."""
 
 
 class TarShards(Storage):
@@ -29,6 +31,11 @@ class TarShards(Storage):
             "CREATE TABLE places (number INTEGER PRIMARY KEY, path BLOB UNIQUE, shard INTEGER, offset INTEGER,"
             " size INTEGER)"
         )
+        stems = [path.stem for path in paths]
+        if twice := next((path for path in paths if stems.count(path.stem) > 1), None):
+            raise DataError(
+                f"two shards of {name} are called {twice.stem}", got=twice.name, remedy="rename one of them"
+            )
         try:
             for shard, path in enumerate(paths):
                 self._index(shard, path)
@@ -124,7 +131,8 @@ def _person(storage: Storage, sample: dict[str, str], label: str | None) -> tupl
     """The person of a sample, or why there is none."""
     if label is None and "cls" in sample:
         text = _read(storage, sample["cls"]).decode("utf-8", "replace").strip()
-        return person_of(int(text) if text.isdecimal() else text), "an empty .cls"
+        is_number = text.isdecimal() and len(text) < _DIGITS
+        return person_of(int(text) if is_number else text), "an empty .cls"
     if "json" not in sample:
         return None, "no .cls" if label is None else "no .json"
     try:
