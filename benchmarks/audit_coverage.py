@@ -213,7 +213,11 @@ STUDIES: dict[str, tuple[Study, Truth, tuple[float, ...]]] = {
 
 def rows_of(measure: str, leak: float, study: Study, truths: dict[str, float], seeds: range) -> list[dict[str, Any]]:
     """One row a quantity: how often its interval held the truth, how often it was told from chance."""
-    found = [study(leak, seed) for seed in seeds]
+    return summed(measure, leak, [study(leak, seed) for seed in seeds], truths)
+
+
+def summed(measure: str, leak: float, found: list[dict[str, Told]], truths: dict[str, float]) -> list[dict[str, Any]]:
+    """`rows_of` what was told of every simulated release."""
     rows = []
     for name in found[0]:
         column = [one[name] for one in found]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["facemae.faces", "facemae.nn", "facemae.measure", "facemae.train"], "beartype.beartype")
+ROOMS = ["facemae.faces", "facemae.nn", "facemae.measure", "facemae.train", "facemae.attacks"]
+install_import_hook(ROOMS, "beartype.beartype")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -41,7 +41,7 @@ def loaded(*modules: str) -> str:
 def test_all_verbs_are_there() -> None:
     assert {
         "import", "export", "mask", "pretrain", "reconstruct", "recognize", "embed", "verify", "audit", "reproduce",
-        "demo", "show", "bench",
+        "demo", "show", "bench", "protect",
     } <= set(VERBS)  # fmt: skip
 
 

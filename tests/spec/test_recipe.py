@@ -175,7 +175,7 @@ def test_only_a_sharded_classifier_is_sampled() -> None:
 
 def test_every_verb_has_its_section() -> None:
     assert set(SECTIONS) == {
-        "import", "export", "mask", "pretrain", "reconstruct", "recognize", "embed", "verify", "audit",
+        "import", "export", "mask", "pretrain", "reconstruct", "recognize", "embed", "verify", "audit", "protect",
     }  # fmt: skip
     assert SECTIONS["mask"] is MaskSpec
 

@@ -345,5 +345,5 @@ def test_the_same_again_is_read(
 ) -> None:
     made = release(tmp_path, photos)
     first = run(place, tmp_path / "out", *made)
-    monkeypatch.setattr(stage, "leakage", None)
+    monkeypatch.setattr(stage, "Suite", None)
     assert run(place, tmp_path / "out", *made) == first

@@ -8,7 +8,7 @@ takes the two `View`s and knows nothing of the attacker.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
@@ -150,6 +150,7 @@ class Fitted:
         return View(unit_rows(self.find(released)), released.person, released.photo, group)
 
 
+@runtime_checkable
 class Attacker(Protocol):
     """``says``: one sentence: who attacks, what they own, and what success means."""
 

@@ -55,7 +55,7 @@ class Parrot:
         process = owned.converter(self.name) if self.masks else None
         network = self._trained(owned, public)
 
-        def vectors(faces: FaceSet) -> Rows:
+        def vectors(faces: FaceSet) -> np.ndarray:
             return vectors_through(network, faces, cache=owned.cache, execution=owned.execution)
 
         def ask(photos: FaceSet) -> Rows:

@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
+from facemae.cli.audit import audit
 from facemae.cli.bench import measure
 from facemae.cli.common import (
-    attack_lines,
     demand_one_process,
     execution,
     manifest_lines,
-    networks,
     report_set,
     report_stage,
     say,
@@ -19,6 +18,8 @@ from facemae.cli.common import (
     verification_lines,
     with_seed,
 )
+from facemae.cli.options import AsJson, Batch, Cache, Device, In, Out, Recipe, Seed, Settings, Workers
+from facemae.cli.protect import protect
 from facemae.cli.reproduce import reproduce_table
 from facemae.errors import FaceMAEError
 
@@ -30,17 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Recipe = Annotated[str | None, typer.Option("--recipe", help="A recipe file, or the name of one of the package's.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images; 0 uses none.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Images read at a time; changes no result.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-In = Annotated[Path, typer.Argument(exists=True)]
-Out = Annotated[Path, typer.Argument(help="The directory to make.")]
-Cache = Annotated[Path | None, typer.Option("--cache", help="Keep embeddings here and use those that are there.")]
 
 
 @app.callback()
@@ -216,44 +206,8 @@ def verify(
     say(result, as_json, "\n".join(verification_lines(result)))
 
 
-@app.command("audit", no_args_is_help=True)
-def audit(
-    original: In,
-    released: In,
-    out: Annotated[Path | None, typer.Argument(help="Keep the result here.")] = None,
-    embedder: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]PATH[@NORMALISATION]",
-            help="A network the attacker uses; may be repeated. Its input normalisation is insightface, imagenet, "
-            "pixels or mean and deviation (docs/recipes.md); a plain ONNX graph does not tell its own.",
-        ),
-    ] = None,
-    linkage: Annotated[Path | None, typer.Option(help="OUT.private of `mask`, or a CSV of path pairs.")] = None,
-    imitation: Annotated[Path | None, typer.Option(help="The same photos through the same process again.")] = None,
-    imitation_linkage: Annotated[Path | None, typer.Option(help="The linkage of the imitation.")] = None,
-    nonmembers: Annotated[Path | None, typer.Option(help="People who are not in the release.")] = None,
-    cache: Cache = None,
-    recipe: Recipe = None,
-    settings: Settings = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """What somebody with other photos of the released people finds (a measured lower bound on leakage)."""
-    from facemae.spec.reading import section_spec
-    from facemae.spec.recipe import AuditSpec
-    from facemae.stages.audit import Inputs
-    from facemae.stages.audit import audit as run
-
-    spec = section_spec("audit", AuditSpec, recipe, with_seed(settings, seed))
-    embedders, normalize = networks(embedder or [])
-    inputs = Inputs(
-        original, released, linkage, embedders, imitation, imitation_linkage, nonmembers, normalize=normalize
-    )
-    with scratch(out, cache) as (place, kept):
-        result = run(inputs, place, spec, execution(device), cache=kept)
-    say(result, as_json, "\n".join(line for attack in result["attacks"] for line in attack_lines(attack)))
+app.command("audit", no_args_is_help=True)(audit)
+app.command("protect", no_args_is_help=True)(protect)
 
 
 @app.command("reproduce", no_args_is_help=True)

@@ -187,6 +187,7 @@ class Plan:
             imitation_linkage=self._linkage(imitation) if imitation else None,
             nonmembers=self.path(table.nonmembers) if table.nonmembers else None,
             normalize={judge.name: judge.normalize for judge in table.judges if judge.normalize is not None},
+            loss_networks=frozenset(judge.name for judge in table.judges if judge.loss_network),
         )
         spec = build(AuditSpec, table.audit, "audit")
         audit(inputs, self.runs / self._audit_name(row), spec, self.execution, cache=self.runs / "vectors")

@@ -1,5 +1,7 @@
 """Results to people: one HTML page, one Markdown file, and the figures in both. Nothing is computed here."""
 
+from facemae.report.audit_page import write_audit_report
+from facemae.report.audit_utility import UtilityPoint, utility_points
 from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
 from facemae.report.html import Box, PictureGrid, report_html, write_report
 from facemae.report.markdown import results_markdown
@@ -8,6 +10,7 @@ from facemae.report.reproduction import reproduction_markdown
 __all__ = [
     "Box",
     "PictureGrid",
+    "UtilityPoint",
     "accuracy_figure",
     "leakage_figure",
     "loss_figure",
@@ -15,5 +18,7 @@ __all__ = [
     "report_html",
     "reproduction_markdown",
     "results_markdown",
+    "utility_points",
+    "write_audit_report",
     "write_report",
 ]

@@ -1,20 +1,15 @@
 """Figures as SVG text: the same results give the same bytes, and the colours stand on paper and on dark screens.
 
 Text and axes take the colour of the text around them (a file of its own follows the reader's light or dark setting);
-data has mid-tones that keep apart under colour blindness (after Okabe and Ito), never colour alone.
+data has mid-tones that keep apart under colour blindness, never colour alone.
 Every function answers "" where there is nothing to draw.
 """
 
-import hashlib
-import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from html import escape
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from facemae.report.drawing import COLOURS, GREEN, INK, MARKERS, canvas, legend, svg_text, wrapped
 from facemae.report.selection import Owned, is_loss_network, is_original, judges, leakages, protocols
 from facemae.spec.results import (
     IMITATED,
@@ -30,32 +25,6 @@ from facemae.spec.results import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-GREEN = "#0b9a6d"
-""" "Org. to Org.", as in the paper's figure 3."""
-COLOURS = ("#d95f02", "#2f80c2", "#b45fa5", "#a8801a", "#4aa3c7", "#8a7d76", "#c0504d")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_INK = "#010203"
-_STYLE = (
-    "<style>.facemae-figure{color:#222}@media (prefers-color-scheme:dark){.facemae-figure{color:#ddd}}"
-    "@media print{.facemae-figure{color:#000}}</style>"
-)
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "facemae",
-    "text.parse_math": False,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "legend.fontsize": 8.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "grid.alpha": 0.18,
-    "grid.color": _INK,
-    **{f"{part}.color": _INK for part in ("text", "xtick", "ytick")},
-    **{f"axes.{part}color": _INK for part in ("edge", "label", "title")},
-}
 
 
 def leakage_figure(results: Results, *, k: int = SHOWN_K, judges: Sequence[str] | None = None) -> str:
@@ -64,14 +33,14 @@ def leakage_figure(results: Results, *, k: int = SHOWN_K, judges: Sequence[str] 
     shown = [name for name in judges or _judges(results) if any(c.found.embedder == name for c in curves)]
     if not shown:
         return ""
-    with _canvas(len(shown), 4.4, 2.9) as (figure, panels):
+    with canvas(len(shown), 4.4, 2.9) as (figure, panels):
         for axes, judge in zip(panels, shown, strict=True):
             mine = [curve for curve in curves if curve.found.embedder == judge]
             _leakage_panel(axes, mine, _styles(results))
             axes.set_title(f"judge {judge}" + (" (the loss network)" if is_loss_network(results, judge) else ""))
             axes.set_ylabel(f"person among the {k} nearest, %" if k > 1 else "person is the nearest, %")
-        _legend(figure, panels[0], columns=min(len(shown), 3))
-        return _svg(figure, f"Leakage at K = {k} against the number of identities, to {', '.join(shown)}")
+        legend(figure, panels[0], columns=min(len(shown), 3))
+        return svg_text(figure, f"Leakage at K = {k} against the number of identities, to {', '.join(shown)}")
 
 
 def accuracy_figure(results: Results, *, protocols: Sequence[str] | None = None) -> str:
@@ -79,8 +48,8 @@ def accuracy_figure(results: Results, *, protocols: Sequence[str] | None = None)
     shown = list(protocols or _protocols(results))
     if not shown:
         return ""
-    labels = [_wrapped(row.label, 22) for row in results.rows]
-    with _canvas(len(shown), 4.4, 0.9 + 0.42 * len(labels)) as (figure, panels):
+    labels = [wrapped(row.label, 22) for row in results.rows]
+    with canvas(len(shown), 4.4, 0.9 + 0.42 * len(labels)) as (figure, panels):
         for axes, protocol in zip(panels, shown, strict=True):
             for place, row in enumerate(results.rows):
                 if protocol in row.accuracy:
@@ -92,7 +61,7 @@ def accuracy_figure(results: Results, *, protocols: Sequence[str] | None = None)
             axes.set_ylim(len(labels) - 0.4, -0.6)
             axes.set_xlabel(f"accuracy on {protocol}, %")
             axes.grid(axis="x")
-        return _svg(figure, f"Accuracy of every row on {', '.join(shown)}, with intervals and seeds")
+        return svg_text(figure, f"Accuracy of every row on {', '.join(shown)}, with intervals and seeds")
 
 
 def plane_figure(results: Results) -> str:
@@ -106,19 +75,19 @@ def plane_figure(results: Results) -> str:
     if not spots:
         return ""
     k = spots[0][2].k
-    with _canvas(1, 4.8, 3.4) as (figure, (axes,)):
+    with canvas(1, 4.8, 3.4) as (figure, (axes,)):
         for row, accuracy, found in spots:
             colour, marker = _styles(results)[row.label]
             x, y = 100 * accuracy.value, 100 * found.value
-            bars = {"xerr": _bars(accuracy), "yerr": _bars(found), "elinewidth": 1}
-            axes.errorbar(x, y, fmt=marker, color=colour, label=_wrapped(row.label), **bars)
+            bars: dict[str, Any] = {"xerr": _bars(accuracy), "yerr": _bars(found), "elinewidth": 1}
+            axes.errorbar(x, y, fmt=marker, color=colour, label=wrapped(row.label), **bars)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.14)
         axes.set_xlabel(f"accuracy on {protocol}, %  (right: more useful)")
         axes.set_ylabel(f"worst leakage at K = {k}, %  (down: less given away)")
         axes.grid()
-        _legend(figure, axes, columns=1)
-        return _svg(figure, f"Accuracy on {protocol} against the worst leakage at K = {k}, by row")
+        legend(figure, axes, columns=1)
+        return svg_text(figure, f"Accuracy on {protocol} against the worst leakage at K = {k}, by row")
 
 
 def loss_figure(training: Iterable[Mapping[str, Any]]) -> str:
@@ -126,17 +95,17 @@ def loss_figure(training: Iterable[Mapping[str, Any]]) -> str:
     runs = [run for run in training if run.get("steps") and len(run["steps"]) == len(run.get("loss", ()))]
     if not runs:
         return ""
-    with _canvas(len(runs), 3.2, 2.3) as (figure, panels):
+    with canvas(len(runs), 3.2, 2.3) as (figure, panels):
         for axes, run in zip(panels, runs, strict=True):
             axes.plot(run["steps"], run["loss"], color=COLOURS[1], linewidth=1.2)
             # Losses fall by orders of magnitude at first, and what matters is whether they still fall at the end.
             axes.set_yscale("log" if min(run["loss"]) > 0 and max(run["loss"]) > 5 * min(run["loss"]) else "linear")
             _plain_ticks(axes)
-            axes.set_title(_wrapped(str(run.get("name", "")), 34))
+            axes.set_title(wrapped(str(run.get("name", "")), 34))
             axes.set_xlabel("image-steps")
             axes.set_ylabel("loss")
             axes.grid()
-        return _svg(figure, f"Training loss of {', '.join(str(run.get('name', '')) for run in runs)}")
+        return svg_text(figure, f"Training loss of {', '.join(str(run.get('name', '')) for run in runs)}")
 
 
 _judges, _protocols = judges, protocols
@@ -164,8 +133,8 @@ def _leakage_panel(axes: "Axes", curves: list[Owned[LeakageResult]], styles: Map
         if not chances or found.attack == RELEASED:
             chances = [(point.identities, 100 * point.chance) for point in points]
     if any(curve.found.attack == IMITATED for curve in curves):
-        axes.plot([], [], "--", color=_INK, label="dashed: the attacker imitates the process")
-    style: dict[str, Any] = {"color": _INK, "linewidth": 1.1, "alpha": 0.8, "label": "chance"}
+        axes.plot([], [], "--", color=INK, label="dashed: the attacker imitates the process")
+    style: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.8, "label": "chance"}
     if len(chances) > 1:
         axes.plot(*zip(*chances, strict=True), ":", **style)
     else:
@@ -189,11 +158,11 @@ def _curve_label(owner: str, attack: str, *, alone: bool = False) -> str:
     if attack == UNPROTECTED:
         return UNPROTECTED
     if attack == RELEASED:
-        return _wrapped(f"Org. to {owner}")
+        return wrapped(f"Org. to {owner}")
     # One entry for all imitations, in _leakage_panel: they share colour and marker with their row.
     if attack == IMITATED:
-        return _wrapped(owner) if alone else "_"
-    return _wrapped(f"{owner}: {attack}")
+        return wrapped(owner) if alone else "_"
+    return wrapped(f"{owner}: {attack}")
 
 
 def _styles(results: Results) -> dict[str, tuple[str, str]]:
@@ -213,10 +182,6 @@ def _bars(rate: RateResult | WorstResult) -> list[list[float]]:
     return [[100 * (rate.value - rate.low)], [100 * (rate.high - rate.value)]]
 
 
-def _wrapped(label: str, width: int = 44) -> str:
-    return fill(label, width)
-
-
 def _plain_ticks(axes: "Axes") -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
@@ -227,41 +192,3 @@ def _plain_ticks(axes: "Axes") -> None:
     # Less than a decade may hold no power of ten: the minor ticks then carry the numbers.
     minor = FuncFormatter(lambda y, _: f"{y:.3g}") if axes.get_yscale() == "log" and high < 10 * low else None
     axes.yaxis.set_minor_formatter(minor or NullFormatter())
-
-
-def _legend(figure: "Figure", axes: "Axes", *, columns: int) -> None:
-    """Labels beneath, with room of their own however many rows there are: points and curves may lie close."""
-    handles, labels = axes.get_legend_handles_labels()
-    lines = sum(1 + label.count("\n") for label in labels) / columns
-    figure.set_figheight(figure.get_figheight() + 0.19 * (lines + 1))
-    figure.legend(handles, labels, loc="outside lower left", ncols=columns)
-
-
-@contextmanager
-def _canvas(panels: int, width: float, height: float):  # type: ignore[no-untyped-def]
-    """A figure and its panels, three to a line, under our settings; no display and no global state."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(panels, 3)
-    lines = -(-panels // columns)
-    with rc_context(_SETTINGS):
-        figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure, [figure.add_subplot(lines, columns, place + 1) for place in range(panels)]
-
-
-def _svg(figure: "Figure", description: str) -> str:
-    """The figure's SVG without prologue, with ids of its own, so that several stand in one page."""
-    stream = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    body = stream.getvalue().partition("<svg ")[2].replace(_INK, "currentColor")
-    mark = "f" + hashlib.sha256(body.encode()).hexdigest()[:8]
-    body = re.sub(r'\bid="', f'id="{mark}-', body)
-    body = re.sub(r'(href="|url\()#', rf"\g<1>#{mark}-", body)
-    head, _, rest = body.partition(">")
-    size = re.sub(r'\b(width|height)="([\d.]+)pt"', r'\1="\2"', head)
-    named = f'class="facemae-figure" role="img" aria-label="{escape(description)}"'
-    return f"<svg {named} {size}>\n<title>{escape(description)}</title>{_STYLE}{rest}"

@@ -1,8 +1,6 @@
 """`report.html`: one page that needs nothing else, and `write_report`, which puts it beside its numbers."""
 
 import base64
-import os
-import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from facemae.report import tables, wording
 from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
 from facemae.report.markdown import results_markdown
+from facemae.report.page import drawn, render, unbroken, write_text
 from facemae.report.selection import judges, leading, protocols, shown_ks
 from facemae.spec.results import Results, RowResult, WorstResult, write_results
 
@@ -47,17 +46,7 @@ class Headline:
 
 def report_html(results: Results, pictures: PictureGrid | None = None) -> str:
     """The whole page as text: style, figures and pictures inside, nothing fetched from anywhere."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("facemae.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.html.j2").render(**_content(results, pictures))
+    return render("report.html.j2", **_content(results, pictures))
 
 
 def write_report(
@@ -69,8 +58,8 @@ def write_report(
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_results(directory / f"{name or 'results'}.json", results)
-    _write(directory / f"{name or 'results'}.md", results_markdown(results))
-    _write(directory / f"{name or 'report'}.html", report_html(results, pictures))
+    write_text(directory / f"{name or 'results'}.md", results_markdown(results))
+    write_text(directory / f"{name or 'report'}.html", report_html(results, pictures))
 
 
 def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
@@ -80,12 +69,12 @@ def _content(results: Results, pictures: PictureGrid | None) -> dict[str, Any]:
         "k": " or ".join(map(str, ks)),
         "headlines": [_headline(results, row) for row in leading(results)],
         "judge_count": len(judges(results)),
-        "accuracy_figures": _drawn(partial(accuracy_figure, results, protocols=(name,)) for name in protocols(results)),
-        "leakage_figures": _drawn(
+        "accuracy_figures": drawn(partial(accuracy_figure, results, protocols=(name,)) for name in protocols(results)),
+        "leakage_figures": drawn(
             partial(leakage_figure, results, k=k, judges=(name,)) for k in ks for name in judges(results)
         ),
-        "plane": _drawn([partial(plane_figure, results)]),
-        "loss_figures": _drawn(partial(loss_figure, (run,)) for run in results.training),
+        "plane": drawn([partial(plane_figure, results)]),
+        "loss_figures": drawn(partial(loss_figure, (run,)) for run in results.training),
         "accuracy": tables.accuracy_grid(results),
         "seeds": tables.seeds_grid(results),
         "leakage_summaries": [tables.leakage_summary(results, k) for k in ks],
@@ -107,10 +96,10 @@ def _headline(results: Results, row: RowResult) -> Headline:
     found, photo = row.worst, row.worst_same_photo
     return Headline(
         label=row.label,
-        utility=_unbroken(_utility(results, row)),
-        privacy=_unbroken(_privacy(found)) if found else "",
-        same_photo=_unbroken(_with_the_photo(photo)) if photo else "",
-        comparison=_unbroken(_comparison(found)) if found else "",
+        utility=unbroken(_utility(results, row)),
+        privacy=unbroken(_privacy(found)) if found else "",
+        same_photo=unbroken(_with_the_photo(photo)) if photo else "",
+        comparison=unbroken(_comparison(found)) if found else "",
     )
 
 
@@ -160,23 +149,6 @@ def _sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def _unbroken(text: str) -> str:
-    """No line ends between a number and its percent sign."""
-    return text.replace(" %", "\u00a0%")
-
-
-def _drawn(figures: Any) -> list[Any]:
-    """Inline SVG that is safe to put into the page as it is: matplotlib has escaped every label in it."""
-    from markupsafe import Markup
-
-    return [Markup(_inline(svg)) for svg in (draw() for draw in figures) if svg]
-
-
-def _inline(svg: str) -> str:
-    """Inside HTML an SVG needs no namespaces, and without them the page names no address at all."""
-    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
-
-
 def _blocks(pictures: PictureGrid) -> dict[str, Any]:
     """Faces in two halves that stand side by side where there is room."""
     faces = [[f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in row] for row in pictures.rows]
@@ -191,9 +163,3 @@ def _blocks(pictures: PictureGrid) -> dict[str, Any]:
 def _style(box: Box) -> str:
     names = ("left", "top", "width", "height")
     return ";".join(f"{name}:{100 * share:.2f}%" for name, share in zip(names, box, strict=True))
-
-
-def _write(path: Path, text: str) -> None:
-    partial_file = path.with_name(f".{path.name}.partial")
-    partial_file.write_text(text, encoding="utf-8")
-    os.replace(partial_file, path)

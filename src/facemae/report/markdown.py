@@ -19,8 +19,8 @@ def results_markdown(results: Results) -> str:
     """All of ``results`` as Markdown; parts without content leave no heading behind."""
     leakage = tables.leakage_grids(results)
     parts = [
-        f"# {_text(results.title)}",
-        _text(results.note),
+        f"# {plain(results.title)}",
+        plain(results.note),
         _section("Accuracy", "", tables.accuracy_grid(results), tables.seeds_grid(results)),
         _section("Leakage", LEAKAGE_NOTE, tables.worst_grid(results), *leakage),
         _section("Open set", OPEN_SET_NOTE, tables.open_set_grid(results)),
@@ -39,8 +39,8 @@ def results_markdown(results: Results) -> str:
 def table(grid: Grid) -> str:
     """A pipe table under its caption in bold."""
     lines = [grid.columns, tuple("---" for _ in grid.columns), *grid.rows]
-    body = "\n".join("| " + " | ".join(_text(cell) for cell in line) + " |" for line in lines)
-    return f"**{_text(grid.caption)}**\n\n{body}"
+    body = "\n".join("| " + " | ".join(plain(cell) for cell in line) + " |" for line in lines)
+    return f"**{plain(grid.caption)}**\n\n{body}"
 
 
 def _section(heading: str, note: str, *grids: Grid) -> str:
@@ -50,13 +50,15 @@ def _section(heading: str, note: str, *grids: Grid) -> str:
 
 def _methods(results: Results) -> str:
     notes = tables.methods(results)
-    listed = "\n".join(f"- ({number}) {_text(method)}" for number, method in enumerate(notes, start=1))
+    listed = "\n".join(f"- ({number}) {plain(method)}" for number, method in enumerate(notes, start=1))
     return f"## Methods of the intervals\n\n{listed}" if notes else ""
 
 
-def _text(value: str) -> str:
+def plain(value: str) -> str:
     """One line without anything that Markdown would take for markup of a table or of HTML."""
     line = " ".join(value.split())
-    for letter, shown in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*")):
-        line = line.replace(letter, shown)
+    # Names of files may come from whoever made a release: no link and no picture is made of them.
+    marked = (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*"), ("](", "]\\("))
+    for letters, shown in marked:
+        line = line.replace(letters, shown)
     return line

@@ -69,7 +69,7 @@ def accuracy_grid(results: Results) -> Grid:
         lines.append(tuple(line))
     trained = "Verification accuracy of recognisers trained on each set: mean over seeds [interval]"
     caption = trained if names else "The sets"
-    return _without_empty(Grid(caption, (*columns, "Sharpness of the set"), tuple(lines)))
+    return without_empty(Grid(caption, (*columns, "Sharpness of the set"), tuple(lines)))
 
 
 def seeds_grid(results: Results) -> Grid:
@@ -149,7 +149,7 @@ def leakage_grids(results: Results) -> tuple[Grid, ...]:
             _leakage_line(item.owner, item.found, notes, several) for item in found if item.found.embedder == judge
         )
         role = ", the loss network" if is_loss_network(results, judge) else ""
-        grids.append(_without_empty(Grid(f"Leakage to judge {judge}{role}", columns, lines)))
+        grids.append(without_empty(Grid(f"Leakage to judge {judge}{role}", columns, lines)))
     return tuple(grids)
 
 
@@ -283,10 +283,10 @@ def _free_grid(
         (str(entry.get(key, ABSENT)), *(words(entry[name]) if entry.get(name) else ABSENT for name in headings))
         for entry in entries
     )
-    return _without_empty(Grid(caption, (first, *headings.values()), lines))
+    return without_empty(Grid(caption, (first, *headings.values()), lines))
 
 
-def _without_empty(grid: Grid) -> Grid:
+def without_empty(grid: Grid) -> Grid:
     """The grid without columns in which nothing stands."""
     kept = [i for i in range(len(grid.columns)) if i == 0 or any(row[i] not in ("", ABSENT) for row in grid.rows)]
     columns = tuple(grid.columns[i] for i in kept)

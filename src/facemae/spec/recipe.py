@@ -5,13 +5,14 @@ does not. A section holds only what changes the result: devices, workers and pat
 line. `docs/recipes.md` lists every key.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from facemae.spec.formats import TrainedFormat
 from facemae.spec.manifest import NEWER, Frozen, Grown
 from facemae.spec.normalisation import Normalisation
+from facemae.spec.protection import ProtectSpec as ProtectSpec
 from facemae.spec.ranges import Engine, Positive, Precision, Ratio, Share, Weight
 from facemae.spec.recognition import Classifier as Classifier
 from facemae.spec.recognition import Margin as Margin
@@ -215,8 +216,20 @@ class VerifySpec(Frozen):
     seed: int = 0
 
 
-class AuditSpec(Frozen):
-    """`audit`: closed-set retrieval (Eq. 3) with chance, control and curves over the number of identities."""
+AttackerName = Literal[
+    "template", "imitator", "parrot", "cross-matcher", "inverter", "visible", "membership", "metadata"
+]
+FalseRate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class AuditSpec(Grown):
+    """`audit`: closed-set retrieval (Eq. 3) with chance, control and curves over the number of identities.
+
+    ``suite`` "retrieval" is that alone; "quick" adds everything that learns nothing (templates, linking, unlinkability,
+    metadata), "full" every attacker whose inputs are given. ``attackers``: only these beside retrieval. ``steps`` and
+    ``masks``: the budget of attackers who train, and passes through the process of those who imitate. ``fpirs``: None
+    is 0.1 and 0.01, and in the larger suites 0.001. ``trained_on``: by embedder, what it was trained on, in words.
+    """
 
     normalize: Normalisation | None = None
     k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3, 4)
@@ -225,6 +238,38 @@ class AuditSpec(Frozen):
     same_photo: Literal["exclude", "include", "both"] = "both"
     replicates: Positive = 1000
     seed: int = 0
+    suite: Annotated[Literal["retrieval", "quick", "full"], NEWER] = "retrieval"
+    attackers: Annotated[tuple[AttackerName, ...], NEWER] = ()
+    steps: Annotated[Positive, NEWER] = 2000
+    masks: Annotated[Positive, NEWER] = 8
+    fars: Annotated[tuple[FalseRate, ...], NEWER] = (0.1, 0.01, 0.001)
+    fpirs: Annotated[tuple[FalseRate, ...] | None, NEWER] = None
+    trained_on: Annotated[dict[str, str], NEWER] = {}
+
+    @model_validator(mode="after")
+    def _known_to_the_suite(self) -> "AuditSpec":
+        if unknown := [name for name in self.attackers if name not in SUITES[self.suite]]:
+            raise ValueError(f"attackers {', '.join(unknown)} given with suite {self.suite}; suite=full has them all")
+        return self
+
+    @property
+    def asked(self) -> tuple[AttackerName, ...]:
+        """The attackers beside retrieval, in the order of the suite."""
+        return tuple(name for name in SUITES[self.suite] if not self.attackers or name in self.attackers)
+
+    @property
+    def false_alarms(self) -> tuple[float, ...]:
+        """Target rates of the open set and of membership."""
+        if self.fpirs is not None:
+            return self.fpirs
+        return (0.1, 0.01) if self.suite == "retrieval" else (0.1, 0.01, 0.001)
+
+
+SUITES: dict[str, tuple[AttackerName, ...]] = {
+    "retrieval": (),
+    "quick": ("template", "metadata"),
+    "full": get_args(AttackerName),
+}
 
 
 class Recipe(Frozen):
@@ -239,6 +284,7 @@ class Recipe(Frozen):
     embed: EmbedSpec = EmbedSpec()
     verify: VerifySpec = VerifySpec()
     audit: AuditSpec = AuditSpec()
+    protect: ProtectSpec = ProtectSpec()
 
 
 SECTIONS: dict[str, type[Frozen]] = {

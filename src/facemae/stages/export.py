@@ -71,10 +71,9 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
         raise OutputExists(f"{out} exists", remedy="name another OUT or remove it")
     with appearing(out) as partial, naming_full_disk(out):
         partial.mkdir()
-        # Where the hub looks for data; beside a card it is the only folder.
-        _write(photos, partial / "data" if spec.card or spec.format == "parquet" else partial, spec)
+        write_data(photos, partial, spec)
         if spec.card:
-            _describe(photos, partial, out.name, spec)
+            describe(photos, partial, out.name, spec)
     return len(photos)
 
 
@@ -98,7 +97,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write(photos: FaceSet, directory: Path, spec: ExportSpec) -> None:
+def write_data(photos: FaceSet, directory: Path, spec: ExportSpec) -> None:
+    """The pictures alone, in ``directory/data`` where a card stands beside them."""
+    # Where the hub looks for data; beside a card it is the only folder.
+    directory = directory / "data" if spec.card or spec.format == "parquet" else directory
     if spec.format == "folder":
         export_folder(photos, directory, keep_names=spec.keep_names)
     elif spec.format == "parquet":
@@ -111,8 +113,8 @@ def _write(photos: FaceSet, directory: Path, spec: ExportSpec) -> None:
         export_webdataset(photos, directory)
 
 
-def _describe(photos: FaceSet, directory: Path, name: str, spec: ExportSpec) -> None:
-    """`README.md` and `croissant.json` beside the data."""
+def describe(photos: FaceSet, directory: Path, name: str, spec: ExportSpec, *, leakage: str | None = None) -> None:
+    """`README.md` and `croissant.json` beside the data; ``leakage``: what the card says was measured, Markdown."""
     facts = card_facts(
         photos,
         name=name,
@@ -122,5 +124,5 @@ def _describe(photos: FaceSet, directory: Path, name: str, spec: ExportSpec) -> 
         source=spec.source,
         consent=spec.consent,
     )
-    write_card(directory, facts)
+    write_card(directory, facts, leakage=leakage)
     write_croissant(directory, facts)

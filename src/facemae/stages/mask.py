@@ -52,7 +52,7 @@ def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: 
     public = {key: value for key, value in spec.model_dump().items() if key != "seed"}
     parents = {"faces": originals.digest} | ({"like": reference.digest} if reference else {})
     request = digest_of("mask", spec.model_dump(), parents)
-    private = _Private.find(private_of(Path(out)), request, spec.seed)
+    private = Private.find(private_of(Path(out)), request, spec.seed)
     with open_stage("mask", out, spec=public, parents={"request": request}, existing=private.released) as stage:
         if not stage.finished:
             # The secret is on disk before anything that depends on it, and never beside an OUT that is somebody else's.
@@ -62,7 +62,7 @@ def mask(faces: Path, out: Path, spec: MaskSpec, execution: Execution, *, like: 
 
 
 def _write(
-    stage: Stage, originals: FaceSet, protect: "Cells | Distortion", private: "_Private", execution: Execution
+    stage: Stage, originals: FaceSet, protect: "Cells | Distortion", private: "Private", execution: Execution
 ) -> None:
     order = permutation(private.secret, "order", len(originals))
     people = permutation(private.secret, "people", originals.num_identities)
@@ -85,7 +85,7 @@ def _write(
         "size": list(originals.size),
     }
     facts |= protect.facts()
-    digest = _bytes_digest(stage.directory, facts)
+    digest = bytes_digest(stage.directory, facts)
     private.remember(digest)
     stage.publish("masked" if isinstance(protect, Cells) else "baseline", facts, digest=digest)
 
@@ -162,7 +162,7 @@ def _demand_cells(spec: MaskSpec) -> None:
         raise RecipeError("mask.region_fill", got="false and region=none", needed="a region that alone is hidden")
 
 
-def _bytes_digest(directory: Path, facts: dict[str, Any]) -> str:
+def bytes_digest(directory: Path, facts: dict[str, Any]) -> str:
     """The digest of a new root: its own bytes, so that no trace of the originals goes past it.
 
     A fill of its own counts as well: it is in no shard, and changes the pictures that later stages see.
@@ -175,7 +175,7 @@ def _bytes_digest(directory: Path, facts: dict[str, Any]) -> str:
 
 
 @dataclass
-class _Private:
+class Private:
     """`OUT.private`: secret, map back and which request they belong to; readable by the owner only."""
 
     directory: Path
@@ -184,7 +184,7 @@ class _Private:
     released: str | None
 
     @classmethod
-    def find(cls, directory: Path, request: str, seed: int | None) -> "_Private":
+    def find(cls, directory: Path, request: str, seed: int | None) -> "Private":
         """What is kept for this request, or a fresh secret; a request that released nothing gives way to another."""
         state = directory / "request.json"
         if state.exists():
@@ -199,7 +199,7 @@ class _Private:
         return cls(directory, os.urandom(32) if seed is None else seed_bytes(seed), request, None)
 
     @classmethod
-    def _read(cls, directory: Path, state: Path) -> "_Private":
+    def _read(cls, directory: Path, state: Path) -> "Private":
         try:
             content = json.loads(state.read_bytes())
             secret, request, released = bytes.fromhex(content["secret"]), content["request"], content["released"]

@@ -158,7 +158,7 @@ def plant_folder(
                 _write_file(partial / name, picture(i), release.plant, files[i], i)
                 pairs.append((files[i], name))
                 t.advance()
-            _write_pairs(private_of(out), pairs)
+            write_pairs(private_of(out), pairs)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -240,7 +240,8 @@ def _keep(private: Path, release: _Release, request: str, digest: str) -> None:
     write_json(private / REQUEST, content)
 
 
-def _write_pairs(private: Path, pairs: list[tuple[str, str]]) -> None:
+def write_pairs(private: Path, pairs: list[tuple[str, str]]) -> None:
+    """`LINKAGE` in ``private``: the file of the original, and of what was released for it."""
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (private / LINKAGE).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         csv.writer(stream).writerows([("original_path", "released_path"), *pairs])

@@ -1,0 +1,220 @@
+"""What an audit's page says after its headline, part by part; the page and the Markdown file show the same parts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from facemae.report import audit_figures as figures
+from facemae.report import audit_measures as measures
+from facemae.report import audit_tables as tables
+from facemae.report.audit_reading import AuditRead
+from facemae.report.audit_utility import UtilityPoint, utility_grid
+from facemae.report.audit_words import STRANGERS
+from facemae.report.tables import Grid
+
+Draw = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part: what is asked, in plain words; figures with a caption; tables; tables that are folded on the page."""
+
+    title: str
+    intro: str
+    grids: tuple[Grid, ...]
+    drawings: tuple[tuple[str, tuple[Draw, ...]], ...] = ()
+    folded: tuple[Grid, ...] = ()
+    note: str = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether anything was measured."""
+        return any(grid.rows for grid in (*self.grids, *self.folded))
+
+
+def sections(audit: AuditRead, utility: Sequence[UtilityPoint] = ()) -> tuple[Section, ...]:
+    """The parts with something in them, in the order in which they are read."""
+    parts = (
+        _retrieval(audit),
+        _open_set(audit),
+        _linking(audit),
+        _templates(audit),
+        _membership(audit),
+        _metadata(audit),
+        _networks(audit),
+        _utility(utility),
+        Section(
+            "What this audit does not tell",
+            "Nothing is known of these. An attack that was not run is not an attack that fails.",
+            (tables.unmeasured_grid(audit),),
+        ),
+    )
+    return tuple(part for part in parts if part.there)
+
+
+def _retrieval(audit: AuditRead) -> Section:
+    names = [network.name for network in audit.networks]
+    within = "picture" if audit.k == 1 else f"{audit.k} pictures"
+    return Section(
+        "Who attacked, and what they found",
+        f"Each attacker looks for every person with one photo at a time. The search counts as a hit when the right "
+        f"person is among the {within} found most alike.",
+        (tables.attackers_grid(audit), tables.findings_grid(audit)),
+        (
+            (
+                "Found within the first K guesses. Bands are intervals over people; dotted is blind guessing; green is "
+                "the level without protection; dashed: the attacker holds the very photo that was protected.",
+                tuple(partial(figures.cmc_figure, audit, name) for name in names),
+            ),
+            (
+                "Found against the number of people in the set: more people make a search harder. Bands show the "
+                "spread over draws of people.",
+                tuple(partial(figures.crowd_figure, audit, name) for name in names),
+            ),
+        ),
+        (tables.every_k_grid(audit), tables.learned_grid(audit)),
+        "The control asks for the wrong person: what it finds is luck. A verdict holds for all searches of this audit "
+        "together, at 5 %.",
+    )
+
+
+def _open_set(audit: AuditRead) -> Section:
+    return Section(
+        STRANGERS,
+        "Here the attacker does not know whether the person is in the release. They call somebody a member only above "
+        "a threshold, set so that at most a small share of strangers (people outside the release) is called one.",
+        (measures.open_set_grid(audit),),
+        (
+            (
+                "Members named against strangers wrongly named. Bars are intervals; marks are set side by side so that "
+                "they can be told apart.",
+                tuple(partial(figures.open_set_figure, audit, network.name) for network in audit.networks),
+            ),
+        ),
+        note="A share of strangers x is told only with at least 10/x of their photos, of at least 50 people.",
+    )
+
+
+def _linking(audit: AuditRead) -> Section:
+    return Section(
+        "Are two pictures of one person?",
+        "Somebody holds one photo and one released picture (or two released ones) and asks whether they show the same "
+        "person. Among very many wrong pairs even a small share of mistakes is many mistakes.",
+        (measures.linking_grid(audit), measures.unlinkability_grid(audit)),
+        (
+            (
+                "True pairs accepted against wrong pairs accepted, at the thresholds that were measured. Bars are "
+                "intervals; dotted is chance.",
+                tuple(partial(figures.linking_figure, audit, network.name) for network in audit.networks),
+            ),
+        ),
+        note="D_sys is above 0 even where nothing can be joined: what lies below its noise says nothing."
+        if audit.unlinkability
+        else "",
+    )
+
+
+def _templates(audit: AuditRead) -> Section:
+    return Section(
+        "Many pictures of one person together",
+        "The release gives all pictures of a person one number. So an attacker can take all pictures under one number "
+        "together, and all their own photos of a person as well. K counts people here, not pictures.",
+        (measures.templates_grid(audit),),
+        (
+            (
+                "Found when pictures are taken together; dotted is blind guessing, K in so many people. Lines "
+                "join the same attacker.",
+                tuple(partial(figures.templates_figure, audit, network.name) for network in audit.networks),
+            ),
+        ),
+    )
+
+
+def _membership(audit: AuditRead) -> Section:
+    return Section(
+        "Did a photo train the model?",
+        "Somebody holds a photo and the model that made the release, and asks whether that photo was among those that "
+        "trained the model. This is about the people whose photos trained it, not about the people in the release. "
+        "An average (AUC) near 0.5 may still hide a few who are named for certain: read the smallest share of wrongly "
+        "accused.",
+        (measures.membership_grid(audit),),
+        (
+            (
+                "Members named against outsiders accused. Bars are intervals; dotted is chance.",
+                (partial(figures.membership_figure, audit),),
+            ),
+        ),
+    )
+
+
+def _metadata(audit: AuditRead) -> Section:
+    found = audit.metadata
+    if found is None:
+        return Section("Beside the pixels", "", ())
+    there = f"{found.files:,} released files against {found.originals:,} originals."
+    unreadable = f" {found.unreadable:,} could not be read." if found.unreadable else ""
+    grid = tables.metadata_grid(audit)
+    if not grid.rows:
+        grid = Grid(grid.caption, ("Severity", "What was found"), (("none", "nothing was found"),))
+    return Section(
+        "Beside the pixels",
+        f"What files, names, order, times and hidden fields tell, whatever the pictures look like: {there}{unreadable} "
+        f"Critical gives a photo or person away; warning links or dates pictures; a note is told for completeness.",
+        (grid,),
+    )
+
+
+def _networks(audit: AuditRead) -> Section:
+    return Section(
+        "The networks in the attackers' hands",
+        "A weak network finds little, whatever was released: read what each found beside what it finds without "
+        "protection. The loss network is the one that the generator was trained against; it may see more than others, "
+        "or less.",
+        (tables.networks_grid(audit),) if audit.networks else (),
+    )
+
+
+def _utility(points: Sequence[UtilityPoint]) -> Section:
+    return Section(
+        "Useful and given away",
+        "A recogniser was trained on each set and tested on real photos: how good it is says how useful the set is. "
+        "Beside it stands the worst case over attackers. Sets that met fewer attackers look better than they are.",
+        (utility_grid(points),) if points else (),
+        (
+            (
+                "Lower right is better: as useful, and giving people away less. Bars are intervals.",
+                tuple(
+                    partial(figures.utility_figure, points, protocol)
+                    for protocol in dict.fromkeys(point.protocol for point in points)
+                ),
+            ),
+        ),
+    )
+
+
+def glossary(audit: AuditRead) -> tuple[tuple[str, str], ...]:
+    """The words that stand in the parts above, one line each."""
+    words = [
+        ("Interval, [ ]", "The range in which the true value lies by the usual standard of 95 %, over people."),
+        ("Network", "The face recognition program with which an attacker compares pictures."),
+        ("Blind guessing", "What drawing pictures without looking at them would find."),
+        ("Control", "The same attack asked for the wrong person: what luck finds."),
+        (
+            "Distinguishable from chance",
+            "The attack finds more than luck does, tested for all attacks of the audit together at 5 %. Not "
+            "distinguishable is no evidence of safety; the upper end of the interval says what still fits.",
+        ),
+    ]
+    if any(attack.open_set for attack in audit.attacks):
+        words.append(("TPIR at FPIR", "Members named, when at most that share of strangers is wrongly named."))
+    if audit.linking:
+        words.append(("TAR at FAR", "True pairs accepted, when at most that share of wrong pairs is accepted."))
+        words.append(
+            ("Equal error rate", "Where both kinds of mistakes are equally frequent: 50 % is blind, 0 % sure.")
+        )
+    if audit.unlinkability:
+        words.append(("D_sys", "How much a comparison tells about who is who: 0 nothing, 1 everything."))
+    if audit.membership:
+        words.append(("TPR at FPR", "Training photos named, when at most that share of other photos is accused."))
+        words.append(("AUC", "How often a training photo scores above another one: 0.5 is blind, 1 sure."))
+    return tuple(words)

@@ -1,0 +1,270 @@
+"""What an audit found, said to somebody who has never read one. Every number is one that the audit wrote."""
+
+from dataclasses import dataclass
+
+from facemae.report.audit_models import HeadlineOf, Rated
+from facemae.report.audit_reading import AuditRead
+from facemae.report.wording import count, percent
+from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED
+
+PLAIN = {
+    UNPROTECTED: "search, nothing protected",
+    RELEASED: "plain search",
+    IMITATED: "search through the same process",
+}
+_ITS_OWN = "its own"  # what an audit calls the network that an attacker trained
+_PAIRS = {UNPROTECTED: "two photos, nothing protected", RELEASED: "photo and released picture"}
+_SAYS = {
+    UNPROTECTED: "Somebody with other photos of a person and a face recognition network looks for that person among "
+    "the photos as they were before protection. No attack on the release, but the level that protection has to lower.",
+    RELEASED: "Somebody with photos of a person and a face recognition network looks for that person among the "
+    "released pictures as they are.",
+    IMITATED: "Somebody who owns a copy of the process that made the release, photos of a person and a face "
+    "recognition network puts the photos through that process first, and then looks among the released pictures.",
+}
+LIMITS = (
+    "It is not the most that anybody could learn. It is what the attackers tried here found: a lower bound. A better "
+    "network, more photos of a person or another method may find more.",
+    "It is not one person's risk. It is an average over searches; single people may be found far more easily.",
+    "It says nothing of what else a face tells (age, sex, skin colour, health), nor of several releases of the same "
+    "photos laid side by side.",
+)
+NOT_MEANT = "What such a number does not mean"
+STRANGERS = "Is a person in the set at all?"
+"""The part of the page about attackers who do not know whom the release holds."""
+
+_CLOSED = (
+    "It does not tell whether somebody is in the set: in these searches everybody who is looked for is in it, and the "
+    "attacker knows that."
+)
+_LEARNED = (
+    "What a hit gives away: which released pictures show the person whose photo the attacker holds, and with them "
+    "everything else that is released under the same number."
+)
+_SEVERAL = " With several guesses the attacker does not know which of them is right."
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first thing a reader sees: one sentence, what is behind it, and what it does not mean."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+def attack_name(name: str, same_photo: str = "exclude", *, short: bool = False) -> str:
+    """An attack in plain words; ``same_photo`` "include" is said, the other is what all tables are about.
+
+    ``short``: without the name under which the audit has it.
+    """
+    plain = PLAIN.get(name, name) if short or name not in PLAIN else f"{PLAIN[name]} ({name})"
+    return f"{plain}, protected photo in hand" if same_photo == "include" else plain
+
+
+def pairs_name(name: str, same_photo: str = "exclude") -> str:
+    """What is compared with what, pair by pair."""
+    plain = _PAIRS.get(name) or attack_name(name, short=True)
+    return f"{plain}, its own among them" if same_photo == "include" else plain
+
+
+def says(audit: AuditRead, name: str) -> str:
+    """Who attacks, what they own, and what success means."""
+    return audit.says(name) or _SAYS.get(name, "")
+
+
+def headline(audit: AuditRead) -> Headline:
+    """The worst case in words; without one, what the page can say instead."""
+    found = audit.headline
+    if found is None:
+        text = (
+            "This audit holds no worst case, which has to be chosen on one half of the people and measured on the "
+            "other. The tables say what was measured; the largest of many rates in them is too large by luck."
+        )
+        return Headline("No single number stands for this audit", (text, *_beside(audit)), LIMITS)
+    learned = f"{_LEARNED}{_SEVERAL if found.k and found.k > 1 else ''}" if found.k and audit.protected else ""
+    said = [_what(audit, found), learned, _level(audit, found), _verdict(audit, found), _who(audit, found)]
+    chosen = (
+        "Which attacker and which network are told here was chosen among all that were tried, on one half of the "
+        "people. The number comes from the other half, who had no part in the choice."
+    )
+    paragraphs = (*said, chosen, *_stronger(audit, found), *_beside(audit))
+    return Headline(_title(found), tuple(part for part in paragraphs if part), _limits(audit, found))
+
+
+def share(value: float) -> str:
+    """A fraction in whole numbers: "about 12 of 100", and of thousands where it is small."""
+    if value <= 0 or value >= 1:
+        return "none" if value <= 0 else "all"
+    if value > 0.995:
+        return "nearly all"
+    for of in (100, 1000, 10_000):
+        if value * of >= 3:
+            return f"about {round(value * of)} of {of:,}"
+    return "fewer than 3 of 10,000"
+
+
+def between(found: Rated) -> str:
+    """A rate with its interval in words."""
+    return f"{percent(found.value)} (interval {100 * found.low:.2f} to {percent(found.high)})"
+
+
+def chance_told(verdict: str) -> bool:
+    """Whether a verdict says that the attack is told from chance."""
+    return not verdict.startswith("not ")
+
+
+def _searching(found: HeadlineOf) -> bool:
+    return found.k is not None and not _pooled(found.attack) and "template" not in found.measure
+
+
+def _pooled(attack: str) -> bool:
+    """Whether all pictures of a person are taken together, so that a hit is a person and no picture."""
+    return attack.startswith("template")
+
+
+def _title(found: HeadlineOf) -> str:
+    if not chance_told(found.verdict):
+        return "As far as this audit can see, the strongest attacker tried does no better than blind guessing"
+    who = "Nothing is protected here: an attacker" if found.attack == UNPROTECTED else "The strongest attacker tried"
+    if found.k is None:
+        return f"{who} succeeds in {share(found.value)} attempts"
+    if not _searching(found):
+        return f"{who} finds {share(found.value)} people"
+    return f"{who} finds the right person in {share(found.value)} searches"
+
+
+def _who(audit: AuditRead, found: HeadlineOf) -> str:
+    network = next(network for network in (*audit.networks, None) if network is None or network.name == found.embedder)
+    taught = " (the network that the generator was trained against)" if network and network.loss_network else ""
+    lead = "The attack" if found.attack == UNPROTECTED else "The strongest of the attacks tried"
+    whose = "a network of its own" if found.embedder == _ITS_OWN else f"the network {found.embedder}{taught}"
+    told = f"{lead}: {attack_name(found.attack)}, with {whose}."
+    return f"{told} {says(audit, found.attack)}".strip()
+
+
+def _what(audit: AuditRead, found: HeadlineOf) -> str:
+    trials, hits = count(found.trials), count(found.hits)
+    guessed = f"Blind guessing would succeed in {percent(found.chance)}."
+    if found.k is None:
+        return f"It succeeds in {between(found)} of the attempts ({found.measure}; {hits} of {trials}). {guessed}"
+    photos = (
+        "The attacker holds the very photos that were protected."
+        if found.same_photo == "include"
+        else "The attacker holds other photos of the people, not the one that a released picture was made from."
+    )
+    if not _searching(found):
+        reach = f"among the {found.k} nearest people" if found.k > 1 else "the nearest"
+        what = f"All photos of a person together find that person {reach} for {between(found)} of the people"
+        return f"{photos} {what} ({hits} of {trials}). {guessed}"
+    # Among so many people was searched with everybody's photos; the half only says whose photos are counted.
+    among = f" among {count(audit.people)} people" if audit.people else ""
+    reach = f"at least one of the {found.k} pictures" if found.k > 1 else "the one picture"
+    what = f"In {between(found)} of {trials} searches{among}, {reach} that the network finds most alike shows"
+    return f"{photos} {what} the right person ({hits} hits). {guessed}"
+
+
+def _level(audit: AuditRead, found: HeadlineOf) -> str:
+    """What the same network finds where nothing is protected, by the same half of the people where that is told."""
+    if found.attack == UNPROTECTED or found.k is None or not _searching(found):
+        return ""
+    for attack in audit.everybody:
+        at = attack.shown(found.k)
+        if attack.attack == UNPROTECTED and attack.embedder == found.embedder and at:
+            level: Rated = at.halves[1] if len(at.halves) == 2 else at
+            return (
+                f"Had the photos been released as they are, a plain search with the same network would succeed in "
+                f"{between(level)} of the searches."
+            )
+    return "How well the same network searches without protection was not measured."
+
+
+def _verdict(audit: AuditRead, found: HeadlineOf) -> str:
+    if chance_told(found.verdict):
+        end = "the release gives people away to this attacker" if audit.protected else "these photos are recognisable"
+        return f"This is distinguishable from chance: {end}."
+    return (
+        f"This is not distinguishable from chance. That is no evidence of safety: a true rate of up to "
+        f"{percent(found.high)} fits what was measured (blind guessing: {percent(found.chance)})."
+    )
+
+
+def _limits(audit: AuditRead, found: HeadlineOf) -> tuple[str, ...]:
+    if found.k is None:
+        return LIMITS
+    crowd = f"It holds for {count(audit.people)} people. " if audit.people else ""
+    size = f"{crowd}Among more people a search is harder, among fewer it is easier."
+    open_set = any(attack.open_set for attack in audit.attacks)
+    closed = f"{_CLOSED} {f'See the part “{STRANGERS}”.' if open_set else 'That was not measured here.'}"
+    return (*LIMITS[:2], size, closed, LIMITS[2])
+
+
+def _stronger(audit: AuditRead, found: HeadlineOf) -> list[str]:
+    """What attackers find who hold more: told because they hold more, not by their numbers."""
+    told = [_photo_in_hand(audit, found), *_all_together(audit, found)] if found.same_photo == "exclude" else []
+    said = [text for text in told if text]
+    return [f"Others hold more: {said[0][0].lower()}{said[0][1:]}", *said[1:]] if said else []
+
+
+def _photo_in_hand(audit: AuditRead, found: HeadlineOf) -> str:
+    worst = audit.headline_same_photo
+    if worst and worst.same_photo == "include":
+        things = "searches" if _searching(worst) else "people"
+        return (
+            f"Somebody who holds the very photos that were protected succeeds in {between(worst)} of the {things}, by "
+            f"the strongest of the attacks tried ({attack_name(worst.attack, short=True)}, network {worst.embedder})."
+        )
+    for attack in audit.everybody:
+        at = attack.shown(audit.k)
+        if (attack.attack, attack.embedder, attack.same_photo) == (RELEASED, found.embedder, "include") and at:
+            return (
+                f"Somebody who holds the very photos that were protected succeeds by plain search with the same "
+                f"network in {between(at)} of the searches."
+            )
+    return ""
+
+
+def _all_together(audit: AuditRead, found: HeadlineOf) -> list[str]:
+    """Nothing where such attackers took part in the choice of the worst case."""
+    if not _searching(found) or any(_pooled(attack.attack) for attack in audit.everybody):
+        return []
+    told = []
+    for rows in audit.templates:
+        whole = [at for at in rows.at if at.probe_images is at.gallery_images is None]
+        if rows.embedder == found.embedder and rows.same_photo == "exclude" and whole:
+            first = min(whole, key=lambda at: at.k)
+            told.append(
+                f"Somebody who takes all their photos of a person together, and all pictures under one number "
+                f"({rows.attack}), finds {between(first)} of the people {within(first.k)}."
+            )
+    return told
+
+
+def within(k: int) -> str:
+    """ "at the first guess", "within the first 2 guesses"."""
+    return "at the first guess" if k == 1 else f"within the first {k} guesses"
+
+
+def _beside(audit: AuditRead) -> list[str]:
+    """What a reader of the first lines alone has to know besides the number."""
+    found = []
+    if audit.metadata is None:
+        found.append("File names, order, times and other traces beside the pixels were not looked at.")
+    else:
+        serious = [finding for finding in audit.metadata.findings if finding.severity != "note"]
+        if serious:
+            critical = sum(finding.severity == "critical" for finding in serious)
+            alarms = f"{_number(critical, 'critical finding')} and {_number(len(serious) - critical, 'warning')}"
+            found.append(
+                f"Beside the pixels (files, names, order): {alarms}. Such a trace may give away more than any network."
+            )
+        else:
+            found.append("Beside the pixels (files, names, order): nothing that gives a person away was found.")
+    missing = list(dict.fromkeys(one.attacker for one in audit.not_run))
+    if missing:
+        found.append(f"Not run: {', '.join(missing)}. What they would find is unknown.")
+    return found
+
+
+def _number(value: int, thing: str) -> str:
+    return f"{value} {thing}" if value == 1 else f"{value or 'no'} {thing}s"

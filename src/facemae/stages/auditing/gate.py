@@ -1,0 +1,188 @@
+"""The release gate: which attacks find more than an owner allows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from facemae.errors import RecipeError
+from facemae.spec.recipe import AuditSpec
+from facemae.spec.results import EVERYBODY, UNPROTECTED
+
+SEVERITIES = ("none", "note", "warning", "critical")
+_AT = ("tpir@fpir", "tar@far", "tpr@fpr")
+_NEEDED = (
+    "topK:VALUE, tpir@fpir=RATE:VALUE, tar@far=RATE:VALUE, dsys:VALUE, tpr@fpr=RATE:VALUE, auc:VALUE "
+    "or metadata:none|note|warning"
+)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that any attack may find: ``name`` as it was asked for, ``at`` its K or false rate."""
+
+    name: str
+    kind: str
+    at: float
+    most: float
+
+    @property
+    def shown(self) -> str:
+        """The limit in words."""
+        return f"at most {SEVERITIES[int(self.most)] if self.kind == 'metadata' else f'{self.most:g}'}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one attack found, with its interval where there is one."""
+
+    attack: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def describe(self, limit: Limit) -> str:
+        """The finding in words."""
+        if limit.kind == "metadata":
+            return f"{self.attack} is {SEVERITIES[int(self.value)]}"
+        interval = "" if self.low is None else f" [{self.low:.4g}, {self.high:.4g}]"
+        return f"{self.attack} reaches {self.value:.4g}{interval}"
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A limit, and the attacks that find more, the worst first."""
+
+    limit: Limit
+    points: tuple[Point, ...]
+
+    def describe(self) -> str:
+        """Limit and worst attack in words, and how many others there are."""
+        more = f" (and {len(self.points) - 1} more)" if len(self.points) > 1 else ""
+        return f"{self.limit.name} {self.limit.shown}, but {self.points[0].describe(self.limit)}{more}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys ``measure most attacks``."""
+        return {"measure": self.limit.name, "most": self.limit.most, "attacks": [vars(point) for point in self.points]}
+
+
+def read_limits(texts: Sequence[str]) -> tuple[Limit, ...]:
+    """`MEASURE:VALUE` texts: top2:0.2, tpir@fpir=0.01:0.05, tar@far=0.01:0.1, dsys:0.2, metadata:note.
+
+    Raises:
+        RecipeError: no such measure, or a value that is none of its own.
+    """
+    return tuple(_limit(text) for text in texts)
+
+
+def breaches(limits: Sequence[Limit], result: Mapping[str, Any]) -> tuple[Breach, ...]:
+    """Limits that some attack of an audit passes, each with all attacks that do.
+
+    Judged by the estimate on everybody, of every attack on the release under every embedder and same-photo setting that
+    was measured: the largest of many estimates is rather too large than too small. A limit on what was not measured is
+    no passed limit.
+
+    Raises:
+        RecipeError: a limit on something that the audit did not measure.
+    """
+    found = []
+    for limit in limits:
+        points = list(_points(limit, result))
+        if not points:
+            raise RecipeError(
+                f"--max {limit.name} cannot be judged",
+                got="an audit that did not measure it",
+                needed=_missing(limit),
+            )
+        above = sorted((point for point in points if point.value > limit.most), key=lambda point: -point.value)
+        if above:
+            found.append(Breach(limit, tuple(above)))
+    return tuple(found)
+
+
+def demand_measured(limits: Sequence[Limit], spec: AuditSpec) -> None:
+    """Refuse limits that this audit will certainly not measure, before it begins.
+
+    Raises:
+        RecipeError: naming the limit and what it needs.
+    """
+    beyond = spec.suite != "retrieval"
+    measured: dict[str, set[Any]] = {"top": set(spec.k), "tpir@fpir": set(spec.false_alarms)}
+    measured |= {"tar@far": set(spec.fars) if beyond else set()}
+    measured |= {"tpr@fpr": set(spec.false_alarms) if "membership" in spec.asked else set()}
+    for limit in limits:
+        there = limit.at in measured[limit.kind] if limit.kind in measured else beyond
+        if limit.kind in ("metadata", "auc"):
+            there = {"metadata": "metadata", "auc": "membership"}[limit.kind] in spec.asked
+        if not there:
+            raise RecipeError(f"--max {limit.name} cannot be judged", got="an audit without it", needed=_missing(limit))
+
+
+def _limit(text: str) -> Limit:
+    name, colon, value = text.rpartition(":")
+    kind, _, at = name.partition("=")
+    try:
+        if name == "metadata":
+            return Limit(name, name, 0, SEVERITIES[:3].index(value))
+        most = float(value)
+        if colon and 0 <= most <= 1:
+            if name in ("dsys", "auc"):
+                return Limit(name, name, 0, most)
+            if kind in _AT and 0 < float(at) < 1:
+                return Limit(name, kind, float(at), most)
+            if name.startswith("top") and int(name[3:]) > 0:
+                return Limit(name, "top", int(name[3:]), most)
+    except ValueError:
+        pass
+    raise RecipeError("--max", got=repr(text), needed=f"{_NEEDED}, values from 0 to 1")
+
+
+def _points(limit: Limit, result: Mapping[str, Any]) -> Iterator[Point]:
+    if limit.kind == "metadata":
+        findings = result["metadata"]["findings"] if result["metadata"] else None
+        if findings is not None:
+            yield Point("metadata", 0)
+            yield from (Point(f"{f['instrument']} ({f['kind']})", SEVERITIES.index(f["severity"])) for f in findings)
+        return
+    for section, row in _rows(result):
+        for kind, at, found in _numbers(section, row):
+            if kind == limit.kind and at == limit.at and found.get("value") is not None:
+                yield Point(_named(section, row), found["value"], found["low"], found["high"])
+
+
+def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for section in ("attacks", "templates", "linking", "unlinkability", "membership"):
+        for row in result[section]:
+            if row.get("attack") != UNPROTECTED and row.get("subset", EVERYBODY) == EVERYBODY:
+                yield section, row
+
+
+def _numbers(section: str, row: Mapping[str, Any]) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
+    """(measure, K or false rate, what was found) of one row."""
+    if section in ("attacks", "templates"):
+        yield from (("top", at["k"], at) for at in row["at"])
+        yield from (("tpir@fpir", at["target"], at) for at in (row.get("open_set") or {"points": []})["points"])
+    elif section == "linking":
+        yield from (("tar@far", at["target"], at) for at in row["tar"])
+    elif section == "unlinkability":
+        yield "dsys", 0, row
+    else:
+        yield "auc", 0, row["auc"]
+        yield from (("tpr@fpr", at["target"], at) for at in row["points"])
+
+
+def _named(section: str, row: Mapping[str, Any]) -> str:
+    if section == "membership":
+        return f"membership by {row['score']}"
+    templates = "templates, " if section == "templates" else ""
+    return f"{templates}{row['attack']} under {row['embedder']} (same photo {row['same_photo']}d)"
+
+
+def _missing(limit: Limit) -> str:
+    larger = "suite quick or full, and a release that is not the originals themselves"
+    return {
+        "top": f"{limit.at:g} among the audit's k",
+        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {10 / (limit.at or 1):.0f} photos of 50 people",
+        "tar@far": f"{limit.at:g} among fars, {larger}, of 50 people",
+        "dsys": larger,
+        "metadata": f"{larger}, with metadata among its attackers",
+    }.get(limit.kind, "the membership attack: suite full with --process, --trained and --nonmembers")

@@ -1,0 +1,196 @@
+"""Which attackers and measures run, on what they may own; what cannot run is said, never dropped."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from facemae.attacks import (
+    Attacked,
+    Attacker,
+    CrossMatcher,
+    Fitted,
+    Imitator,
+    Inverter,
+    Parrot,
+    Retrieval,
+    Template,
+    Visible,
+    membership_scores,
+)
+from facemae.faces.faceset import FaceSet
+from facemae.measure import linking, membership, pair_scores, template_leakage, unlinkability
+from facemae.spec.recipe import AttackerName
+from facemae.spec.results import RELEASED, UNPROTECTED
+from facemae.stages.auditing.family import Found, Head
+from facemae.stages.auditing.owned import Belongings
+from facemae.stages.auditing.process import ratio_of
+from facemae.stages.auditing.scene import Scene, Sides, own_photos
+from facemae.stages.pretrain import load_model
+
+ITS_OWN = "its own"
+"""In the place of an embedder where an attacker trains their own."""
+
+
+@dataclass
+class Suite:
+    """All of one audit's attacks. ``found`` grows; ``told`` says of every attacker who they were and what they chose.
+
+    Raises:
+        DataError: as `Belongings`.
+    """
+
+    scene: Scene
+    found: Found = field(default_factory=Found)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    not_run: list[dict[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._have = Belongings(self.scene)
+
+    def run(self) -> None:
+        """Every attack that is asked for and can be run; several ranks share the search and the learning."""
+        scene, spec = self.scene, self.scene.spec
+        if spec.suite == "retrieval":
+            for name in scene.inputs.embedders:
+                self._retrieval(name)
+            return
+        lacking = self._have.lacking()
+        self.not_run = [{"attacker": name, "needs": needs} for name, needs in lacking.items()]
+        asked = [name for name in spec.asked if name not in lacking]
+        for number, name in enumerate(scene.inputs.embedders):
+            self._retrieval(name)
+            if scene.released is not None:
+                self._say(RELEASED, Retrieval.says, name, None)
+                for attacker in asked:
+                    # Whoever trains a network of their own does so once, whatever the judges are.
+                    if attacker != "parrot" or number == 0:
+                        self._attack(attacker, name)
+        if "membership" in asked:
+            self._membership()
+
+    # ---- attacks ------------------------------------------------------------------------------------------------
+
+    def _retrieval(self, judge: str) -> None:
+        for sides, settings in self.scene.retrieval(judge):
+            for same_photo in settings:
+                self.found.attacks += self.scene.leakage(sides, same_photo)
+            if self.scene.spec.suite != "retrieval":
+                self._measure(sides, settings[0])
+                self._templates(sides, settings)
+
+    def _attack(self, attacker: AttackerName, judge: str) -> None:
+        if attacker == "template":
+            for same_photo in self.scene.settings:
+                pooled = Template(same_photo=same_photo)  # type: ignore[arg-type]
+                self._by(pooled, judge, (same_photo,), pairs=False)
+        elif attacker == "parrot":
+            self._by(Parrot(), judge, self.scene.settings, called=ITS_OWN)
+            if self._have.process is not None:
+                self._by(Parrot(masks=self.scene.spec.masks), judge, self.scene.settings, called=ITS_OWN)
+        else:
+            plain: dict[str, Attacker] = {
+                "imitator": Imitator(masks=self.scene.spec.masks),
+                "cross-matcher": CrossMatcher(),
+                "inverter": Inverter(),
+                "visible": Visible(),
+            }
+            if attacker in plain:
+                self._by(plain[attacker], judge, self.scene.settings)
+
+    def _by(
+        self,
+        attacker: Attacker,
+        judge: str,
+        settings: tuple[str, ...],
+        *,
+        pairs: bool = True,
+        called: str | None = None,
+    ) -> None:
+        """One attacker: fitted once, then asked for members and strangers alike."""
+        scene, released = self.scene, self._have.release
+        fitted = attacker.fit(self._have.owned(judge))
+        probes, gallery = fitted.probes(scene.original), fitted.gallery(released)
+        if not len(np.intersect1d(probes.person, gallery.person)):
+            needs = "people with several photos, some for either side"
+            self.not_run.append({"attacker": attacker.name, "needs": needs})
+            return
+        strangers = fitted.probes(scene.strangers) if scene.strangers is not None else None
+        sides = Sides(attacker.name, called or judge, probes, gallery, strangers)
+        for same_photo in settings:
+            self.found.attacks += scene.leakage(sides, same_photo)
+        self._say(attacker.name, attacker.says, called or judge, fitted)
+        if pairs:
+            self._measure(sides, settings[0])
+
+    def _say(self, name: str, says: str, embedder: str, fitted: Fitted | None) -> None:
+        chosen, tried = (fitted.chosen, dict(fitted.tried)) if fitted else ("", {})
+        row = {"name": name, "says": says, "embedder": embedder, "chosen": chosen, "tried": tried}
+        if row not in self.told:
+            self.told.append(row)
+
+    # ---- measures: computed on one rank, for nothing in them is shared -------------------------------------------
+
+    def _measure(self, sides: Sides, same_photo: str) -> None:
+        """Linking, and unlinkability where something is protected."""
+        if not self.scene.world.main:
+            return
+        spec, probes, gallery = self.scene.spec, sides.probes, sides.gallery
+        own = own_photos(probes.photo, gallery.photo) if same_photo == "exclude" else None
+        scores = pair_scores(
+            probes.vectors, probes.person, gallery.vectors, gallery.person, exclude=own, seed=spec.seed
+        )
+        how = {"seed": spec.seed, "replicates": spec.replicates}
+        head = {"attack": sides.attack, "embedder": sides.embedder}
+        self.found.linking.append((head | {"same_photo": same_photo}, linking(scores, fars=spec.fars, **how)))
+        if sides.attack != UNPROTECTED:
+            self.found.unlinkability.append((head | {"same_photo": same_photo}, unlinkability(scores, **how)))
+
+    def _templates(self, sides: Sides, settings: tuple[str, ...]) -> None:
+        if not self.scene.world.main or "template" not in self.scene.spec.asked:
+            return
+        spec, probes, gallery = self.scene.spec, sides.probes, sides.gallery
+        for same_photo in settings:
+            apart = same_photo == "exclude"
+            found = template_leakage(
+                probes.vectors,
+                probes.person,
+                gallery.vectors,
+                gallery.person,
+                query_photo=probes.photo if apart else None,
+                gallery_photo=gallery.photo if apart else None,
+                ks=spec.k,
+                draws=spec.draws,
+                seed=spec.seed,
+                replicates=spec.replicates,
+            )
+            head: Head = {"attack": sides.attack, "embedder": sides.embedder, "same_photo": same_photo}
+            self.found.templates.append((head, found))
+
+    def _membership(self) -> None:
+        scene, inputs, spec = self.scene, self.scene.inputs, self.scene.spec
+        assert inputs.process is not None
+        assert inputs.trained is not None
+        assert scene.strangers is not None
+        marked = [name for name in inputs.embedders if name in inputs.loss_networks]
+        attacked = Attacked(
+            load_model(inputs.process),
+            load_model(inputs.reference) if inputs.reference else None,
+            self._have.judge(marked[0]) if marked else None,
+            masks=spec.masks,
+            ratio=ratio_of(inputs.process),
+            seed=spec.seed,
+        )
+        members = FaceSet.open(inputs.trained, kind="original")
+        for name, scores in membership_scores(attacked, members, scene.strangers, execution=scene.execution).items():
+            if scene.world.main:
+                found = membership(
+                    scores.members,
+                    scores.member_people,
+                    scores.nonmembers,
+                    scores.nonmember_people,
+                    fprs=spec.false_alarms,
+                    seed=spec.seed,
+                    replicates=spec.replicates,
+                )
+                self.found.membership.append(({"score": name}, found))

@@ -1,0 +1,290 @@
+"""The report of an audit says what was measured, first of all the worst case, and nothing else."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audits import CROSS, DIGEST, attack, bare, empty, full, headline, rated, written
+from PIL import Image
+from test_html import Page
+
+from facemae.errors import DataError
+from facemae.report import UtilityPoint, utility_points, write_audit_report
+from facemae.report.audit_figures import cmc_figure, crowd_figure, linking_figure, templates_figure
+from facemae.report.audit_markdown import audit_card
+from facemae.report.audit_reading import AuditRead
+from facemae.report.audit_words import share
+from facemae.spec.results import RELEASED, UNPROTECTED, Results
+
+CONTENTS = {"full": full, "bare": bare, "empty": empty}
+FILES = ["audit-card.md", "audit.html", "audit.md"]
+
+
+def reported(where: Path, content: dict[str, Any], **more: Any) -> tuple[str, str, str]:
+    """The card, the page and the Markdown file."""
+    write_audit_report(written(where / "audit", content), where / "out", **more)
+    assert sorted(path.name for path in (where / "out").iterdir()) == FILES
+    card, page, text = ((where / "out" / name).read_text(encoding="utf-8") for name in FILES)
+    return card, page.replace("\u00a0", " "), text
+
+
+def card_of(content: dict[str, Any]) -> str:
+    return audit_card(AuditRead.model_validate_json(json.dumps(content)))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, results: Results) -> tuple[str, str, str]:
+    return reported(tmp_path_factory.mktemp("full"), full(), utility=utility_points([results]))
+
+
+def test_page_stands_alone(whole: tuple[str, str, str]) -> None:
+    page = Page(whole[1])
+    assert "://" not in whole[1]
+    assert not {"script", "link", "iframe", "object", "img"} & set(page.tags)
+    assert all(link.startswith("#") for link in page.links)
+    assert len(page.ids) == len(set(page.ids))
+    assert whole[1].count("<table>") == whole[1].count("<caption")
+    assert "<th>" not in whole[1]
+    assert whole[1].count('role="img" aria-label="') == page.tags.count("svg") > 10
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The strongest attacker tried finds the right person in about 12 of 100 searches",
+        "In 11.50 % (interval 8.40 to 14.80 %) of 2,000 searches among 800 people, at least one of the 2 pictures",
+        "Blind guessing would succeed in 0.26 %.",
+        "a plain search with the same network would succeed in 71.00 % (interval 67.90 to 74.30 %) of the searches.",
+        "This is distinguishable from chance: the release gives people away to this attacker.",
+        "cross-matcher, with the network phi (the network that the generator was trained against)",
+        "The number comes from the other half, who had no part in the choice.",
+        "who holds the very photos that were protected succeeds by plain search with the same network in 28.00 %",
+        "Beside the pixels (files, names, order): 1 critical finding and 1 warning.",
+        "Not run: parrot.",
+        "It is not the most that anybody could learn.",
+        "template (retrieval)), finds 31.00 % (interval 27.90 to 34.30 %) of the people at the first guess.",
+    ],
+)
+def test_headline_is_in_all_three_files(whole: tuple[str, str, str], said: str) -> None:
+    card, page, text = whole
+    assert said in card
+    assert said in " ".join(" ".join(Page(page).words).split())
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "| cross-matcher | 11.50 % [8.40, 14.80] | 10.35 % [7.25, 13.65] | 0.26 % | Somebody with public photos",
+        "| parrot | not run | not run | – | needs public people who went through the same process |",
+        "| plain search | phi | at most 1 % | 2.00 % [0.00, 5.30] | 80/4,000 | 2,000 of 120 people |",
+        "| plain search | phi | at most 0.1 % | not measurable here (smallest: 0.5 %) | – | 2,000 of 120 people |",
+        "| photo and released picture | phi | 35.00 % [31.90, 38.30] | 12.00 % [8.90, 15.30] | not measurable here",
+        "33.00 % [29.90, 36.30] | 50.00 % [25.00, 100.00] | 16,000 / 12,000,000 | distinguishable from chance |",
+        "| release to a second release | phi | 0.031 [0.000, 0.048] | 0.030 | 0.040 | 800 | not distinguishable",
+        "| template (retrieval) | phi | all, all | 1 | 800 | 31.00 % [27.90, 34.30] | 248/800 | 0.12 % |",
+        "| reconstruction loss, calibrated | 14.00 % [10.90, 17.30] | 2.00 % [0.00, 5.30] | not measurable here",
+        "| phi | phi.safetensors | not known | the generator was trained against it | – | 71.00 % [67.90, 74.30] |",
+        "| independent of the generator | LFW 83.10 % [80.0, 86.4] | 63.90 % [60.80, 67.20] |",
+        "| cross-matcher | phi | ridge | release as it is 0.110, procrustes 0.130, ridge 0.210 |",
+        "| FaceMAE | lfw | 93.21 % [92.6, 93.8] | 11.50 % [8.40, 14.80] | 2 | Org. to released, phi |",
+        "| beside the pixels: archive | not an archive |",
+    ],
+)
+def test_every_table_tells_the_numbers_of_the_audit(whole: tuple[str, str, str], line: str) -> None:
+    assert line in whole[2]
+
+
+def test_metadata_goes_by_severity_and_the_card_names_no_file(whole: tuple[str, str, str]) -> None:
+    assert re.findall(r"^\| (critical|warning|note) \|", whole[2], re.M) == ["critical", "warning", "note"]
+    assert "a/anna_01.jpg" in whole[2]
+    assert not re.search(r"anna|safetensors|\.onnx", whole[0])
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_nothing_empty_is_left_standing(tmp_path: Path, name: str) -> None:
+    card, page, text = reported(tmp_path, CONTENTS[name]())
+    headings = re.findall("^## (.*)$", text, re.M)
+    assert ("Are two pictures of one person?" in headings) == (name == "full")
+    assert ("Who attacked, and what they found" in headings) == (name != "empty")
+    # The page's card has the first heading of the Markdown file; only methods are a list on the page.
+    assert [h for h in headings if h != "Methods of the intervals"] == Page(page).headings
+    assert ("No single number stands for this audit" in card) == (name != "full")
+    assert "<caption></caption>" not in page
+    assert DIGEST in page
+    assert not re.search(r"\bNone\b|\bnan\b", card + text)
+    assert not re.search(r"anonym|\bproof\b|\bprove|cannot be inverted|guarantee", (card + page + text).lower())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"verdict": "not distinguishable from chance", "value": 0.003, "low": 0.001, "high": 0.0123},
+            "a true rate of up to 1.23 % fits what was measured (blind guessing: 0.26 %)",
+        ),
+        ({"verdict": "not distinguishable from chance"}, "strongest attacker tried does no better than blind guessing"),
+        ({"same_photo": "include"}, "The attacker holds the very photos that were protected."),
+        ({"k": None, "measure": "TAR at FAR 1 %"}, "of the attempts (TAR at FAR 1 %; 230 of 2,000)"),
+        ({"k": 1}, "the one picture that the network finds most alike shows the right person"),
+        ({"measure": "templates"}, "The strongest attacker tried finds about 12 of 100 people"),
+        ({"embedder": "unheard of"}, "How well the same network searches without protection was not measured."),
+        ({"embedder": "its own", "attack": "parrot"}, "tried: parrot, with a network of its own."),
+        ({"attack": UNPROTECTED}, "Nothing is protected here: an attacker finds the right person in about 12 of 100"),
+    ],
+)
+def test_headline_says_what_kind_of_number_it_is(changed: dict[str, Any], said: str) -> None:
+    assert said in card_of(full() | {"headline": headline(**changed)})
+
+
+def test_attackers_who_hold_more_are_told_by_their_own_worst_case() -> None:
+    more = headline(same_photo="include", attack="template (retrieval)", value=0.41, low=0.38, high=0.44)
+    card = card_of(full() | {"headline_same_photo": more})
+    assert "were protected succeeds in 41.00 % (interval 38.00 to 44.00 %) of the people, by the strongest" in card
+    assert "28.00 %" not in card
+
+
+def test_templates_that_took_part_in_the_choice_are_not_told_beside_it() -> None:
+    content = full()
+    assert "finds 31.00 %" in card_of(content)
+    content["attacks"].append(attack(RELEASED, "phi") | {"attack": "template (retrieval)"})
+    assert "finds 31.00 %" not in card_of(content)
+    content["headline"] = headline(attack="template (retrieval)", measure="top2", identities=321)
+    assert "The strongest attacker tried finds about 12 of 100 people" in card_of(content)
+    assert "It holds for 321 people." in card_of(content)
+
+
+def test_level_without_protection_is_that_of_the_half_that_tells() -> None:
+    content = full()
+    content["attacks"][0]["at"][1]["halves"][1] = rated(0.6, trials=2000) | {"chance": 0.0026}
+    assert "would succeed in 60.00 % (interval 56.90 to 63.30 %)" in card_of(content)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.0, "none"),
+        (1.0, "all"),
+        (0.999, "nearly all"),
+        (0.115, "about 12 of 100"),
+        (0.03, "about 3 of 100"),
+        (0.0115, "about 12 of 1,000"),
+        (0.0004, "about 4 of 10,000"),
+        (0.0002, "fewer than 3 of 10,000"),
+    ],
+)
+def test_shares_are_whole_numbers_of_people(value: float, told: str) -> None:
+    assert share(value) == told
+
+
+def test_faces_only_on_request_and_only_on_the_page(whole: tuple[str, str, str], tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (90, 120, 200)).save(stream, "PNG")
+    card, page, text = reported(tmp_path, full(), faces={41: stream.getvalue(), 7: stream.getvalue()})
+    assert "contains faces" not in whole[1]
+    assert "<img" not in whole[1]
+    images = Page(page).images
+    assert [image["alt"] for image in images] == [f"Face of record {n} of the release" for n in (41, 7)]
+    assert base64.b64decode((images[0]["src"] or "").partition(",")[2]) == stream.getvalue()
+    assert "This page contains faces of people in the release." in page
+    assert card == whole[0]
+    assert "data:" not in text
+
+
+def test_what_an_audit_holds_is_escaped(tmp_path: Path) -> None:
+    hostile = "<b>x</b><script>[a](http:evil)|\u202e\udc80"
+    content = full()
+    content["metadata"]["findings"][1]["examples"] = [hostile]
+    content["attackers"][0]["says"] = content["not_run"][0]["needs"] = "<b>x</b><script>[a](http:evil)|"
+    content["attacks"].append(attack(RELEASED, "phi") | {"attack": "<b>y</b>"})
+    card, page, text = reported(tmp_path, content)
+    assert not {"b", "script"} & set(Page(page).tags)
+    assert "\\u202e\\udc80" in page
+    for markdown in (card, text):
+        assert "<b>" not in markdown
+        assert "](" not in markdown
+
+
+def test_same_audit_same_bytes(whole: tuple[str, str, str], tmp_path: Path, results: Results) -> None:
+    assert reported(tmp_path, full(), utility=utility_points([results])) == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, r"is no audit: got no audit\.json"),
+        ("{", "is no audit: got no JSON"),
+        ('{"attacks": [{"attack": 3}]}', r"is no audit: got attacks\.0\.attack"),
+        ('{"attacks": [], "headline": {"value": "x"}}', r"is no audit: got headline\.value"),
+    ],
+)
+def test_what_is_no_audit_gets_one_line_and_leaves_nothing(tmp_path: Path, content: str | None, line: str) -> None:
+    (tmp_path / "audit").mkdir()
+    if content is not None:
+        (tmp_path / "audit" / "audit.json").write_text(content)
+    with pytest.raises(DataError, match=line):
+        write_audit_report(tmp_path / "audit", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_manifest_of_somebody_else_is_not_repeated(tmp_path: Path) -> None:
+    written(tmp_path / "audit", bare(), digest="`<b>")
+    write_audit_report(tmp_path / "audit", tmp_path / "out")
+    assert "Digest" not in (tmp_path / "out" / "audit.md").read_text()
+
+
+def drawn_texts(svg: str) -> list[str]:
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("text")]
+
+
+def test_figures_draw_every_attacker_with_axes_in_words() -> None:
+    audit = AuditRead.model_validate_json(json.dumps(full()))
+    texts = drawn_texts(cmc_figure(audit, "phi"))
+    assert {"phi (the loss network)", "first K guesses", CROSS, "blind guessing"} <= set(texts)
+    assert {"50", "200", "800"} <= set(drawn_texts(crowd_figure(audit, "phi")))
+    assert {"1 in 1", "1 in all", "all in all"} <= set(drawn_texts(templates_figure(audit, "phi")))
+    assert "chance" in drawn_texts(linking_figure(audit, "iresnet18"))
+    for draw in (cmc_figure, crowd_figure, linking_figure, templates_figure):
+        assert draw(audit, "unheard of") == ""
+
+
+def test_utility_points_are_the_published_numbers(results: Results) -> None:
+    points = utility_points([results, results])
+    assert len(points) == len({(point.label, point.protocol) for point in points})
+    point = next(point for point in points if (point.label, point.protocol) == ("FaceMAE", "lfw"))
+    row = next(row for row in results.rows if row.label == "FaceMAE")
+    assert row.worst is not None
+    assert (point.accuracy, point.worst.value, point.k) == (row.accuracy["lfw"], row.worst.value, row.worst.k)
+    assert isinstance(point, UtilityPoint)
+    assert [p.label for p in points if not p.protected and p.protocol == "lfw"] == [results.rows[0].label]
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no headless browser on this machine")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_page_opens_in_a_browser(whole: tuple[str, str, str], tmp_path: Path, width: int) -> None:
+    """Rendered without an error, as wide as the window, and not blank."""
+    (tmp_path / "audit.html").write_text(whole[1], encoding="utf-8")
+    shot = tmp_path / "shot.png"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'home'}"]
+    size = [f"--window-size={width},1200", f"--screenshot={shot}"]
+    command = [str(BROWSER), *flags, *size, (tmp_path / "audit.html").as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    with Image.open(shot) as picture:
+        pixels = picture.convert("L")
+    assert pixels.width == width
+    # Text in the upper fifth, and an edge without any: nothing runs out of the window on the right.
+    darkest, lightest = pixels.crop((0, 0, width, 240)).getextrema()
+    assert darkest < 100 < 200 < lightest
+    low, high = pixels.crop((width - 8, 0, width, 1200)).getextrema()
+    assert low == high

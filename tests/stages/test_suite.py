@@ -1,0 +1,278 @@
+"""The whole suite of an audit on a small town: who runs, who cannot, and whether the plants are found."""
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facemae.attacks import Parrot
+from facemae.errors import DataError, RecipeError
+from facemae.faces.codec import encode_png
+from facemae.faces.faceset import FaceSet, write_people
+from facemae.faces.record import People
+from facemae.spec.manifest import read_manifest
+from facemae.spec.recipe import AuditSpec, MaskSpec, RecognizeSpec, ReconstructSpec
+from facemae.stages.audit import REPLICATES, SECTIONS, SUITE_VERSION, Inputs, audit, read_audit, replicates_of
+from facemae.stages.auditing import suite as suites
+from facemae.stages.auditing.owned import Belongings
+from facemae.stages.auditing.scene import Scene
+from facemae.stages.mask import mask, private_of
+from facemae.stages.reconstruct import reconstruct
+from facemae.train.world import join
+from helpers import images_of, plain, smooth_photos, tiny_mae, write_model, write_recogniser, write_set
+
+PEOPLE, PHOTOS = 24, 4
+LABELS = np.arange(PEOPLE).repeat(PHOTOS)
+QUICK = AuditSpec(suite="quick", k=(1, 2), replicates=50, draws=20)
+FULL = AuditSpec(suite="full", k=(1, 2), replicates=50, steps=2, masks=2)
+
+
+def town(directory: Path, people: int, photos: int, *, seed: int, name: str) -> Path:
+    """Originals whose people are called after ``name``."""
+    labels = np.arange(people).repeat(photos)
+    write_set(directory, smooth_photos(people, photos, noise=12.0, seed=seed), labels)
+    files = [f"{name}{label:03d}/{i:04d}.png" for i, label in enumerate(labels.tolist())]
+    write_people(directory, People(tuple(f"{name}{i:03d}" for i in range(people)), tuple(files)))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Originals, strangers, public people, a model, what it released, and two judges."""
+    place = tmp_path_factory.mktemp("suite")
+    town(place / "original", PEOPLE, PHOTOS, seed=0, name="A")
+    town(place / "strangers", 50, 2, seed=1, name="B")
+    town(place / "public", 8, 4, seed=2, name="C")
+    town(place / "trained", 50, 2, seed=3, name="D")
+    write_recogniser(place / "net")
+    write_recogniser(place / "phi", seed=1)
+    write_model(place / "model", tiny_mae())
+    mask(place / "original", place / "masked", MaskSpec(cell=8, seed=3), plain())
+    reconstruct(place / "model", place / "masked", place / "released", ReconstructSpec(paste_visible=True), plain())
+    return place
+
+
+def inputs(place: Path, **more: Any) -> Inputs:
+    given = {
+        "original": place / "original",
+        "released": place / "released",
+        "linkage": private_of(place / "masked"),
+        "embedders": {"net": place / "net"},
+    }
+    return Inputs(**(given | more))
+
+
+@pytest.fixture(scope="module")
+def quick(place: Path) -> dict[str, Any]:
+    return audit(inputs(place), place / "quick", QUICK, plain(), cache=place / "cache")
+
+
+def test_what_learns_nothing_needs_nothing(place: Path, quick: dict[str, Any]) -> None:
+    assert set(quick) == set(SECTIONS)
+    assert [(row["attack"], row["same_photo"]) for row in quick["attacks"]] == [
+        ("Org. to Org.", "exclude"),
+        ("Org. to released", "exclude"),
+        ("Org. to released", "include"),
+        ("template of retrieval (all images)", "exclude"),
+        ("template of retrieval (all images)", "include"),
+    ]
+    assert [(row["attack"], row["same_photo"]) for row in quick["linking"]] == [
+        ("Org. to Org.", "exclude"),
+        ("Org. to released", "exclude"),
+    ]
+    assert [row["attack"] for row in quick["unlinkability"]] == ["Org. to released"]
+    assert len(quick["templates"]) == 3
+    assert quick["membership"] == []
+    assert quick["not_run"] == [{"attacker": "open set", "needs": "--nonmembers"}]
+    assert {row["name"] for row in quick["attackers"]} == {"Org. to released", "template of retrieval (all images)"}
+    assert quick["embedders"] == [{"name": "net", "source": "net", "trained_on": None, "loss_network": False}]
+    with np.load(place / "quick" / REPLICATES) as stored:
+        assert len(stored) == 2 * len(quick["attacks"])
+
+
+def test_retrieval_is_what_it_was_before_the_suite(place: Path, quick: dict[str, Any], tmp_path: Path) -> None:
+    """The same hits, and sections that nobody asked for; p-values are over more tests in the suite."""
+    alone = AuditSpec(k=(1, 2), replicates=50)
+    found = audit(inputs(place), tmp_path / "out", alone, plain(), cache=place / "cache")
+    assert {name: found[name] for name in SECTIONS if name != "attacks"} == {
+        name: SECTIONS[name] for name in SECTIONS if name != "attacks"
+    }
+    manifest = read_manifest(tmp_path / "out")
+    assert "suite" not in json.dumps(manifest.spec)
+    for before, now in zip(found["attacks"], quick["attacks"], strict=False):
+        for a, b in zip(before["at"], now["at"], strict=True):
+            assert {**a, "p_value": 0} == {**b, "p_value": 0, "verdict": a["verdict"]}
+            assert a["p_value"] <= b["p_value"]
+    assert read_manifest(place / "quick").spec["suite_version"] == SUITE_VERSION
+
+
+def test_a_result_from_before_the_suite_is_read(tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text('{"attacks": [1]}')
+    assert read_audit(tmp_path) == {**SECTIONS, "attacks": [1]}
+
+
+def test_the_headline_is_told_by_the_half_that_did_not_choose(quick: dict[str, Any]) -> None:
+    for name, same_photo in (("headline", "exclude"), ("headline_same_photo", "include")):
+        worst = quick[name]
+        rows = [row for row in quick["attacks"] if row["attack"] != "Org. to Org." and row["same_photo"] == same_photo]
+        at = {row["attack"]: row["at"][1] for row in rows}
+        chosen = max(at, key=lambda attack: at[attack]["halves"][0]["value"] - at[attack]["halves"][0]["chance"])
+        assert (worst["attack"], worst["k"], worst["measure"], worst["attacks"]) == (chosen, 2, "top2", 2)
+        told = at[chosen]["halves"][1]
+        assert {key: worst[key] for key in told} == told
+        assert worst["verdict"] == at[chosen]["verdict"]
+
+
+@pytest.mark.slow
+def test_every_attacker_runs_on_what_is_given(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = RecognizeSpec(backbone="iresnet18", width=16, input_size=32, embedding=16, batch=16)
+    monkeypatch.setattr(suites, "Parrot", partial(Parrot, tiny))
+    given = inputs(
+        place,
+        embedders={"net": place / "net", "phi": place / "phi"},
+        loss_networks=frozenset({"phi"}),
+        nonmembers=place / "strangers",
+        process=place / "model",
+        public=place / "public",
+        masked=place / "masked",
+        trained=place / "trained",
+    )
+    spec = FULL.model_copy(update={"trained_on": {"net": "nobody's faces"}, "same_photo": "exclude"})
+    found = audit(given, place / "full", spec, plain(), cache=place / "cache")
+    assert found["not_run"] == []
+    of_net = [row["attack"] for row in found["attacks"] if row["embedder"] == "net"]
+    assert of_net == [
+        "Org. to Org.",
+        "Org. to released",
+        "template of retrieval (all images)",
+        "imitator",
+        "cross-matcher",
+        "inverter",
+        "visible patches",
+    ]
+    assert [row["attack"] for row in found["attacks"] if row["embedder"] == "its own"] == ["parrot", "imitating parrot"]
+    assert {row["attack"] for row in found["attacks"] if row["embedder"] == "phi"} == set(of_net)
+    # Members and strangers come the same way in every attack, so all of them are asked for the open set.
+    assert all(row["open_set"]["nonmember_people"] == 50 for row in found["attacks"])
+    assert [row["score"] for row in found["membership"]] == ["loss", "phi-distance"]
+    assert [(row["name"], row["trained_on"], row["loss_network"]) for row in found["embedders"]] == [
+        ("net", "nobody's faces", False),
+        ("phi", None, True),
+    ]
+    tried = {row["name"]: set(row["tried"]) for row in found["attackers"] if row["embedder"] in ("net", "its own")}
+    assert tried["visible patches"] == {"as stored", "mean", "smooth"}
+    assert "Procrustes" in tried["cross-matcher"]
+    assert found["headline"]["attacks"] == 14
+
+
+def belongings(place: Path, **more: Any) -> Belongings:
+    return Belongings(Scene(inputs(place, **more), FULL, plain(), place / "cache", join("cpu")))
+
+
+def test_nobody_is_dropped_in_silence(place: Path) -> None:
+    assert belongings(place).lacking() == {
+        "open set": "--nonmembers",
+        "imitator": "--process",
+        "parrot": "--public, and --process or --public-released with --public-linkage",
+        "cross-matcher": "--public, and --process or --public-released with --public-linkage",
+        "inverter": "--public, and --process or --public-released with --public-linkage",
+        "visible": "--masked",
+        "membership": "--process, --trained and --nonmembers",
+    }
+
+
+def test_a_masked_release_tells_its_process(place: Path) -> None:
+    """Whoever has the masked set can mask: no model is needed to imitate, and other seeds are other masks."""
+    process = belongings(place, released=place / "masked").process
+    assert process is not None
+    public = FaceSet.open(place / "public")
+    first, again, other = process(public, 5), process(public, 5), process(public, 6)
+    assert first.faces.digest == again.faces.digest != other.faces.digest
+    assert first.faces.cells == FaceSet.open(place / "masked").cells
+    assert sorted(first.photo.tolist()) == list(range(len(public)))
+
+
+def test_the_process_is_that_of_the_release(place: Path) -> None:
+    """Settings of mask and reconstruction come from what was released; records keep the patches they were made from."""
+    given = {"process": place / "model", "masked": place / "masked", "public": place / "public"}
+    process = belongings(place, **given).process
+    assert process is not None
+    assert process.restoring.paste_visible
+    assert process.masking["cell"] == 8
+    made = process(FaceSet.open(place / "public"), 1)
+    assert made.masked is not None
+    cells, positions = made.masked.visible([3])
+    picture = made.faces.image(3).reshape(4, 8, 4, 8, 3).transpose(0, 2, 1, 3, 4).reshape(16, 8, 8, 3)
+    assert (picture[positions[0]] == cells[0]).all()
+    # Without the masked set the model tells how it was masked.
+    alone = belongings(place, process=place / "model").process
+    assert alone is not None
+    assert alone.masking == {"ratio": 0.75, "cell": 8}
+
+
+def test_another_tools_model_masks_and_people_are_refused(place: Path, tmp_path: Path) -> None:
+    spec = FULL.model_copy(update={"attackers": ("imitator", "cross-matcher", "visible")})
+    other = write_model(tmp_path / "other", tiny_mae(seed=1))
+    # The same geometry: told by what the stage says it was made from, so the test gives it another name.
+    manifest = json.loads((other / "manifest.json").read_text()) | {"digest": "f" * 64}
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    hidden = mask(place / "original", tmp_path / "m", MaskSpec(cell=8, seed=4), plain())
+    for more, said in (
+        ({"process": other}, "is not the model of"),
+        ({"masked": hidden}, "is not what .* was made from"),
+        ({"process": place / "model", "public": place / "original"}, "--public .* shares people with the originals"),
+    ):
+        with pytest.raises(DataError, match=said) as raised:
+            audit(inputs(place, **more), tmp_path / "out", spec, plain(), cache=place / "cache")
+        assert "\n" not in str(raised.value)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_somebodys_folder_is_audited_as_it_is(place: Path, tmp_path: Path) -> None:
+    """Plain folders and a list of paths; the metadata is that of the files as they came."""
+    photos, people = images_of(place / "original"), FaceSet.open(place / "original").people
+    assert people is not None
+    pairs = []
+    for i, image in enumerate(photos):
+        name = f"{LABELS[i]:03d}/{i * 7919 % 100003:06d}.png"
+        for folder, path in (("mine", people.files[i]), ("theirs", name)):
+            (tmp_path / folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / path).write_bytes(encode_png(image))
+        pairs.append((people.files[i], name))
+    with (tmp_path / "pairs.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("original_path", "released_path"), *pairs])
+    given = inputs(place, original=tmp_path / "mine", released=tmp_path / "theirs", linkage=tmp_path / "pairs.csv")
+    found = audit(given, tmp_path / "out", QUICK, plain(), cache=tmp_path / "cache")
+    own, released, same_photo = found["attacks"][:3]
+    assert [at["hits"] for at in own["at"]] == [at["hits"] for at in released["at"]]
+    assert same_photo["at"][0]["value"] == 1.0
+    copies = [each for each in found["metadata"]["findings"] if each["instrument"] == "duplicates"]
+    assert copies[0]["count"] == len(photos)
+    assert next(c for c in found["metadata"]["checks"] if c["instrument"] == "order")["ran"]
+    (tmp_path / "pairs.csv").write_text(f"original_path,released_path\n{pairs[0][0]},nobody.png\n")
+    with pytest.raises(DataError, match=r"names photos that the sets do not hold: got 1, first 'nobody\.png'"):
+        audit(given, tmp_path / "again", QUICK, plain(), cache=tmp_path / "cache")
+
+
+def test_an_attacker_outside_the_suite_is_refused() -> None:
+    with pytest.raises(ValueError, match="attackers parrot given with suite quick"):
+        AuditSpec(suite="quick", attackers=("parrot",))
+
+
+def test_p_values_are_over_all_measures(quick: dict[str, Any]) -> None:
+    """999 permutations for every test together: the smallest p-value there can be is 1 / 1000, and copies reach it."""
+    every = [at["p_value"] for row in [*quick["attacks"], *quick["templates"]] for at in row["at"]]
+    every += [row["p_value"] for row in quick["unlinkability"]] + [row["eer"]["p_value"] for row in quick["linking"]]
+    assert min(every) == pytest.approx(1 / 1000)
+    assert all(round(p * 1000) == pytest.approx(p * 1000) for p in every)
+
+
+def test_without_a_judge_nothing_runs(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="--embedder: got none"):
+        audit(inputs(place, embedders={}), tmp_path / "out", QUICK, plain(), cache=place / "cache")
+    assert replicates_of(0) == ("all0", "second0")
