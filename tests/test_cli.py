@@ -65,6 +65,7 @@ def test_nothing_heavy_is_loaded_before_a_verb_runs() -> None:
     assert (ended.stdout, ended.stderr) == ("[]\n", "")
 
 
+@pytest.mark.slow
 def test_verbs_on_faces_run_without_torch(tmp_path: Path) -> None:
     plant(tmp_path / "photos", {"a/1.jpg": jpeg(0), "b/1.png": png(1)})
     plan = [
@@ -352,6 +353,7 @@ def test_a_file_of_ones_own_is_kept_apart_under_its_own_name(
     assert out.splitlines()[-1] == "report: runs/mine/report/mine-synthetic.html"
 
 
+@pytest.mark.slow
 def test_missing_sets_are_told_with_their_origin_and_the_cost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -364,6 +366,7 @@ def test_missing_sets_are_told_with_their_origin_and_the_cost(
     assert lines[-1].startswith("facemae: table2 needs data that is not here: got no agedb_30.bin, casia, cfp_fp.bin")
 
 
+@pytest.mark.slow
 def test_an_estimate_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     runs = ("--runs", str(tmp_path / "runs"))
     ended = facemae(capsys, "reproduce", "table2", "--scale", "paper", "--estimate", "--json", *runs)

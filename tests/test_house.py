@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src/facemae").rglob("*.py"))
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_LOOP = 330, 60, 120
@@ -76,6 +78,7 @@ def test_only_the_command_line_prints() -> None:
     assert [relative(path) for path in SOURCES if prints(path) and path.parent.name != "cli"] == []
 
 
+@pytest.mark.slow
 def test_every_module_says_what_it_is() -> None:
     silent = [
         relative(path)
@@ -85,6 +88,7 @@ def test_every_module_says_what_it_is() -> None:
     assert silent == []
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_a_warning() -> None:
     script = (
         "import importlib, pkgutil, facemae\n"

@@ -164,6 +164,7 @@ def cost(table: Table, job: str) -> tuple[int | None, float | None]:
     return next((found.images, found.operations) for found in costs(table) if found.job == job)
 
 
+@pytest.mark.slow
 def test_the_papers_training_costs_what_its_layers_multiply() -> None:
     """docs/scaling.md: 29.08 + 12.62 = 41.70 thousand million multiply-adds a step, 4,235,242 photos, 200 epochs."""
     table = read_table("table2", "paper")
@@ -177,6 +178,7 @@ def test_the_papers_training_costs_what_its_layers_multiply() -> None:
     assert operations == pytest.approx(images * 3 * 2 * 6.309e9, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_a_recogniser_in_epochs_costs_the_photos_of_its_set() -> None:
     table = read_table("table5", "paper")
     table = table.model_copy(update={"recognisers": {**table.recognisers, "R18": {"epochs": 2, "backbone": "mbf"}}})
@@ -187,6 +189,7 @@ def test_a_recogniser_in_epochs_costs_the_photos_of_its_set() -> None:
 
 
 @pytest.mark.parametrize("scale", ["paper", "synthetic"])
+@pytest.mark.slow
 def test_nothing_is_left_out_of_an_estimate(scale: str) -> None:
     for name in NAMES:
         found = costs(read_table(name, scale))

@@ -1,5 +1,7 @@
 """Operations of a step, from those of a forward pass."""
 
+import pytest
+
 from facemae.bench.counts import Work, embedder_work, head_work, mae_work, topk_work
 from facemae.nn.mae import SIZES
 
@@ -9,6 +11,7 @@ def test_a_step_is_three_passes_without_the_gradient_of_the_pixels() -> None:
     assert Work(forward=100, first=10).frozen_step == 200
 
 
+@pytest.mark.slow
 def test_base_by_hand() -> None:
     def blocks(tokens: int, width: int, depth: int) -> int:
         return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
@@ -21,6 +24,7 @@ def test_base_by_hand() -> None:
     assert SIZES["base"].image_size == 224
 
 
+@pytest.mark.slow
 def test_a_mask_of_half_costs_more() -> None:
     assert mae_work("tiny", ratio=0.5).forward > mae_work("tiny").forward
 

@@ -59,6 +59,7 @@ def result(sizes: Sizes) -> Result:
     return run_bench(device="cpu", with_peers=False, sizes=sizes)
 
 
+@pytest.mark.slow
 def test_every_group_has_its_row(result: Result, sizes: Sizes) -> None:
     expected = {group.name for group in groups(sizes)} | {"matrix product"}
     assert {row.group for row in result.rows} == expected
@@ -66,6 +67,7 @@ def test_every_group_has_its_row(result: Result, sizes: Sizes) -> None:
     assert [peak.stage for peak in result.memory] == ["top-4"]
 
 
+@pytest.mark.slow
 def test_rows_are_well_formed(result: Result) -> None:
     for row in result.rows:
         assert row.rate is not None

@@ -114,6 +114,7 @@ def test_the_hub_reads_the_head(tmp_path: Path, license: str | None, head: str) 
 
 
 @pytest.mark.parametrize("format", ["folder", "webdataset", "parquet"])
+@pytest.mark.slow
 def test_public_tools_open_the_folder(tmp_path: Path, format: Any) -> None:
     """`datasets` by the card, mlcroissant by its metadata: the pictures and labels that were stored."""
     pytest.importorskip("pyarrow")

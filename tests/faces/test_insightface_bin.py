@@ -309,6 +309,7 @@ def test_a_mislabelled_pair_connects_nobody(tmp_path: Path) -> None:
     images=st.lists(st.integers(0, 6), min_size=2, max_size=30).filter(lambda numbers: len(numbers) % 2 == 0),
     data=st.data(),
 )
+@pytest.mark.slow
 def test_people_never_contradict_the_pairs(
     images: list[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -138,6 +138,7 @@ def held(photos: int, form: str) -> int:
     ],
     ids=["folder", "flat", "flat, each alone", "agedb"],
 )
+@pytest.mark.slow
 def test_what_a_listing_holds_does_not_grow_with_the_photos(form: str) -> None:
     """A list of the paths alone would take some 80 bytes a photo: 120,000 more."""
     held(50, form)  # what is made once, such as compiled expressions

@@ -114,6 +114,7 @@ def test_bad_mixes_end_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_synthetic_people_are_mixed_on_request(tmp_path: Path) -> None:
     def made(name: str, **synthetic: int) -> FaceSet:
         spec = ImportSpec(size=32, synthetic={"identities": 3, "photos": 4, "first": 5, **synthetic})  # type: ignore[arg-type]

@@ -74,6 +74,7 @@ def entries(path: Path, **options: Any) -> list[tuple[str, str, bytes]]:
     group=st.integers(1, 3000),
     lossy=st.booleans(),
 )
+@pytest.mark.slow
 def test_a_set_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, people: list[int], shard: int, group: int, lossy: bool
 ) -> None:

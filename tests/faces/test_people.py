@@ -32,6 +32,7 @@ def test_the_bytes_are_those_of_the_whole_written_at_once(tmp_path: Path, files:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY, ANY)
+@pytest.mark.slow
 def test_every_name_comes_back(tmp_path: Path, identities: list[str], files: list[str]) -> None:
     path = write(tmp_path, identities, files)
     # A high and a low surrogate side by side are one character in JSON's escapes; a file name never holds both.

@@ -76,6 +76,7 @@ def test_what_is_written_is_read(payloads: list[bytes], tmp_path_factory: pytest
 
 
 @given(labels=st.lists(st.floats(width=32, allow_nan=False), max_size=4), image=PAYLOADS, key=st.integers(0, 2**64 - 1))
+@pytest.mark.slow
 def test_headers_round_trip(labels: list[float], image: bytes, key: int) -> None:
     header, found = unpack(pack(tuple(labels), image, key=key))
     assert (header.flag, header.id, found) == (len(labels), key, image)
@@ -83,6 +84,7 @@ def test_headers_round_trip(labels: list[float], image: bytes, key: int) -> None
 
 
 @given(images=st.lists(PAYLOADS, min_size=1, max_size=6), data=st.data())
+@pytest.mark.slow
 def test_scanned_like_indexed(
     images: list[bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from facemae import faces
 from facemae.faces import align, codec, faceset
 
 
+@pytest.mark.slow
 def test_the_door_brings_neither_torch_nor_scipy() -> None:
     code = (
         "import sys, facemae.faces; print([name for name in ('torch', 'scipy', 'matplotlib') if name in sys.modules])"

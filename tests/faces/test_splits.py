@@ -37,6 +37,7 @@ def test_published_members(name: str, member: set[str]) -> None:
 
 
 @pytest.mark.parametrize(("family", "shares"), [("P", (0.60, 0.25, 0.15)), ("D", (0.80, 0.20))])
+@pytest.mark.slow
 def test_every_name_is_in_one_split_of_each_family(family: str, shares: tuple[float, ...]) -> None:
     splits = [split for split in SPLITS if split.startswith(family)]
     assert len(splits) == len(shares)

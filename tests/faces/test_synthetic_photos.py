@@ -40,6 +40,7 @@ def test_a_photo_depends_on_its_numbers_alone():
     assert len({image.tobytes() for image in images}) == 5
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same_bytes():
     code = (
         "import zlib; from facemae.faces.synthetic import render_photo;"
@@ -66,6 +67,7 @@ def test_impossible_numbers_are_refused(identity, photo, size):
 
 
 @pytest.mark.parametrize("size", [56, 112])
+@pytest.mark.slow
 def test_frontal_landmarks_lie_on_the_template(size):
     for identity in range(8):
         face = render_photo(identity, 0, seed=0, size=size, nuisance=Nuisance(roll=12.0))
@@ -86,6 +88,7 @@ def test_a_profile_is_seen_from_the_side():
         np.testing.assert_allclose(seen.mean(0), template.mean(0), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_landmarks_are_where_the_eyes_are_drawn():
     """A pupil is darker than the skin at the cheek below it."""
     wide = Nuisance(openness=1.2, blur=0.0, noise=0.0)
@@ -98,6 +101,7 @@ def test_landmarks_are_where_the_eyes_are_drawn():
             assert eye < 0.65 * cheek
 
 
+@pytest.mark.slow
 def test_a_person_resembles_themselves_under_equal_circumstances():
     """Small changes of expression and light move a face less than another identity does."""
     calm = Nuisance(noise=0.001, texture_seed=5)
@@ -120,6 +124,7 @@ def test_identity_does_not_move_with_the_circumstances():
         np.testing.assert_array_equal(getattr(after, name), value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_people_differ_in_many_independent_directions():
     shapes = np.stack([sample_identity(0, index).shape for index in range(200)])
     assert shapes.shape[1] >= 40
@@ -146,6 +151,7 @@ def test_the_light_falls_from_its_side():
         assert (grey[62:82].mean() > grey[30:50].mean()) == (azimuth > 0)
 
 
+@pytest.mark.slow
 def test_circumstances_reach_profiles_and_other_ages():
     drawn = [photo_nuisance(identity, photo, seed=0) for identity in range(20) for photo in range(20)]
     yaw = np.abs([nuisance.yaw for nuisance in drawn])

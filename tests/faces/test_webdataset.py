@@ -37,6 +37,7 @@ def entries(path: Path, **options: Any) -> list[tuple[str, str, bytes]]:
 
 @settings(max_examples=15, deadline=None)
 @given(people=st.lists(st.integers(0, 4), min_size=1, max_size=12), shard=st.integers(1, 3000), lossy=st.booleans())
+@pytest.mark.slow
 def test_a_set_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, people: list[int], shard: int, lossy: bool
 ) -> None:

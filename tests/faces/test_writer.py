@@ -144,6 +144,7 @@ def test_stopped_after_any_record(tmp_path: Path, whole: dict[str, str], count: 
 
 @settings(deadline=None, max_examples=30)
 @given(data=st.data(), count=st.integers(0, len(RECORDS)), finished=st.booleans())
+@pytest.mark.slow
 def test_cut_at_any_byte_of_any_file(whole: dict[str, str], data: st.DataObject, count: int, finished: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -163,6 +164,7 @@ def test_cut_at_any_byte_of_any_file(whole: dict[str, str], data: st.DataObject,
 
 
 @pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.slow
 def test_every_cut_of_a_shard(tmp_path: Path, whole: dict[str, str], number: int) -> None:
     interrupt(tmp_path, 6)
     shards, index = tree(tmp_path / "shards"), (tmp_path / "index.partial").read_bytes()
@@ -177,6 +179,7 @@ def test_every_cut_of_a_shard(tmp_path: Path, whole: dict[str, str], number: int
         shutil.rmtree(tmp_path / "shards")
 
 
+@pytest.mark.slow
 def test_a_failed_write_keeps_its_reason(tmp_path: Path) -> None:
     writer = FaceSetWriter(tmp_path, shard_bytes=1)
     for i in range(100):

@@ -85,6 +85,7 @@ def by_loops(
 
 
 @pytest.mark.parametrize("own", [False, True])
+@pytest.mark.slow
 def test_leakage_and_curve_match_double_loops(own: bool) -> None:
     probes, gallery, labels = people(9, 4, noise=1.6)
     exclude = np.arange(36) if own else None
@@ -140,6 +141,7 @@ UNEQUAL = (2 + 60 / np.arange(1, 41)).astype(int)
 """From 62 pictures down to 3: blind guessing finds 6.7 % of as many probes, evenly spread people 2.5 %."""
 
 
+@pytest.mark.slow
 def test_unequal_people_raise_no_false_alarm() -> None:
     """Random vectors, 60 audits of two attacks each: family-wise near 5 %, and the control at chance."""
     alarms, gaps = 0, []
@@ -160,6 +162,7 @@ def test_unequal_people_raise_no_false_alarm() -> None:
     assert abs(np.mean(gaps)) < 4 * np.std(gaps) / len(gaps) ** 0.5 < 0.01
 
 
+@pytest.mark.slow
 def test_few_probes_of_many_pictures_are_at_chance_too() -> None:
     """Who is asked about often has few pictures: blind guessing finds less than among evenly spread people."""
     found = [
@@ -171,6 +174,7 @@ def test_few_probes_of_many_pictures_are_at_chance_too() -> None:
     assert abs(np.mean(gaps)) < 4 * np.std(gaps) / len(gaps) ** 0.5 < 0.01
 
 
+@pytest.mark.slow
 def test_own_photos_left_out_leave_the_control_at_chance() -> None:
     found = [
         leakage(
@@ -244,6 +248,7 @@ def test_people_without_a_trial_are_drawn_with_the_others() -> None:
     assert np.corrcoef(whole.replicates[:, 0], some.replicates[:, 0])[0, 1] > 0.5
 
 
+@pytest.mark.slow
 def test_strangers_labels_are_rarely_distinguished() -> None:
     told = 0
     for seed in range(60):

@@ -40,6 +40,7 @@ def crowded_sets(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[list[int
 
 @settings(max_examples=150, deadline=None)
 @given(crowded_sets(), st.integers(1, 8), st.integers(1, 70), st.integers(1, 10))
+@pytest.mark.slow
 def test_topk_is_exact_at_any_block_size(
     sets: tuple[np.ndarray, np.ndarray, list[list[int]]], k: int, width: int, height: int
 ) -> None:
@@ -53,6 +54,7 @@ def test_topk_is_exact_at_any_block_size(
 
 @settings(max_examples=60, deadline=None)
 @given(crowded_sets(), st.integers(1, 70), st.integers(1, 10))
+@pytest.mark.slow
 def test_mates_and_counts_are_exact(
     sets: tuple[np.ndarray, np.ndarray, list[list[int]]], width: int, height: int
 ) -> None:

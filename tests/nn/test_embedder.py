@@ -106,6 +106,7 @@ def test_views_are_the_image_and_its_flip() -> None:
 
 
 @pytest.mark.parametrize("name", ["iresnet18", "mbf"])
+@pytest.mark.slow
 def test_a_saved_recogniser_comes_back(tmp_path: Path, name: str) -> None:
     width = 8 if name == "iresnet18" else None
     net = _settle(build_backbone(name, width=width, input_size=64, embedding=16))
@@ -122,6 +123,7 @@ def test_a_saved_recogniser_comes_back(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "width", "size"), [("iresnet18", 8, 64), ("iresnet34", 16, 112), ("mbf", None, 112), ("mbf2", None, 64)]
 )
+@pytest.mark.slow
 def test_architecture_is_read_from_a_state_dict(tmp_path: Path, name: str, width: int | None, size: int) -> None:
     net = _settle(build_backbone(name, width=width, input_size=size, embedding=24))
     wrapped = {f"module.{key}": value for key, value in net.state_dict().items()}

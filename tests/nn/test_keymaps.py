@@ -105,6 +105,7 @@ def test_original_checkpoint_with_namespace_and_optimizer(model: FaceMAE, tmp_pa
         torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 def test_encoder_only(model: FaceMAE, tmp_path: Path) -> None:
     path = tmp_path / "encoder.pth"
     K.save_mae(model, path, encoder_only=True)
@@ -120,6 +121,7 @@ def test_encoder_only(model: FaceMAE, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefixed", [True, False])
+@pytest.mark.slow
 def test_files_transformers_writes(peer: Any, tmp_path: Path, prefixed: bool) -> None:
     (peer if prefixed else peer.vit).save_pretrained(tmp_path)
     loaded = K.load_mae(tmp_path / "model.safetensors", **HEADS, fresh_decoder=not prefixed)
@@ -130,6 +132,7 @@ def test_files_transformers_writes(peer: Any, tmp_path: Path, prefixed: bool) ->
 
 
 @pytest.mark.parametrize("names", ["transformers4", "transformers5"])
+@pytest.mark.slow
 def test_transformers_reads_what_we_write(model: FaceMAE, peer: Any, tmp_path: Path, names: K.Names) -> None:
     peer.config.save_pretrained(tmp_path)
     K.save_mae(model, tmp_path / "model.safetensors", names=names)

@@ -42,6 +42,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 @torch.no_grad()
 @pytest.mark.parametrize("backbone", ["iresnet18", "mbf"])
+@pytest.mark.slow
 def test_an_embedder_in_float32(backbone: str) -> None:
     installed()
     net = embedder(backbone)
@@ -56,6 +57,7 @@ def test_an_embedder_in_float32(backbone: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_a_masked_autoencoder_in_float32() -> None:
     installed()
     net = tiny_mae().eval()
@@ -109,6 +111,7 @@ def test_other_devices_are_refused() -> None:
         compiled(tiny_mae(), precision="fp32", device=torch.device("cuda"))
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_to_its_maker() -> None:
     installed()
     code = (

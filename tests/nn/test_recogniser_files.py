@@ -39,6 +39,7 @@ def write(directory: Path, embedder: Embedder, form: Any) -> Path:
 
 
 @pytest.mark.parametrize(("name", "width"), NETWORKS)
+@pytest.mark.slow
 def test_onnxruntime_and_our_own_reader_see_the_same_vectors(name: str, width: int | None, tmp_path: Path) -> None:
     embedder = trained(name, width)
     path = write(tmp_path / "out", embedder, "onnx") / "recogniser.onnx"
@@ -60,6 +61,7 @@ def test_onnxruntime_and_our_own_reader_see_the_same_vectors(name: str, width: i
         assert (again - expected).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_gradients_go_through_a_transformer_read_back(tmp_path: Path) -> None:
     embedder = trained("vit_t", None)
     ours = load_embedder(write(tmp_path / "out", embedder, "onnx") / "recogniser.onnx", normalize="insightface")
@@ -72,6 +74,7 @@ def test_gradients_go_through_a_transformer_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "width"), NETWORKS)
+@pytest.mark.slow
 def test_insightfaces_file_is_the_bare_state_dict(name: str, width: int | None, tmp_path: Path) -> None:
     embedder = trained(name, width)
     path = write(tmp_path / "out", embedder, "insightface") / "backbone.pth"

@@ -135,6 +135,7 @@ def test_widths(name: str, width: int) -> None:
         build_backbone(name, input_size=8)
 
 
+@pytest.mark.slow
 def test_a_public_state_dict_is_known_by_its_shapes(tmp_path: Path) -> None:
     net = settled(build_backbone("vit_t", embedding=24))  # type: ignore[arg-type]
     torch.save(

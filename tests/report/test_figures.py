@@ -25,6 +25,7 @@ def _texts(svg: str) -> str:
 
 
 @pytest.mark.parametrize("name", DRAW)
+@pytest.mark.slow
 def test_svg_is_deterministic_and_well_formed(results: Results, name: str) -> None:
     svg = DRAW[name](results)
     assert svg == DRAW[name](results)

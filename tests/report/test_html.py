@@ -60,6 +60,7 @@ def text(results: Results, pictures: PictureGrid) -> str:
     return report_html(results, pictures)
 
 
+@pytest.mark.slow
 def test_page_names_no_address_and_fetches_nothing(text: str) -> None:
     page = Page(text)
     assert "://" not in text
@@ -128,6 +129,7 @@ def changed(results: Results, **worst: object) -> str:
         (0.01, 0.2, "It gives people away more: the same attack"),
     ],
 )
+@pytest.mark.slow
 def test_headline_compares_by_the_paired_interval(results: Results, low: float, high: float, said: str) -> None:
     """The two rates' own intervals lie apart in all three."""
     found = results.rows[2].worst
@@ -138,12 +140,14 @@ def test_headline_compares_by_the_paired_interval(results: Results, low: float, 
     assert text.count("the same attack succeeds") + text.count("here: the attack succeeds") == 1
 
 
+@pytest.mark.slow
 def test_headline_says_what_is_not_told_from_chance(results: Results) -> None:
     verdict = "not distinguishable from chance; leakage at most 14.30 % (chance 0.26 %)"
     text = changed(results, verdict=verdict)
     assert "Not distinguishable from chance; leakage at most 14.30 % (chance 0.26 %)." in text
 
 
+@pytest.mark.slow
 def test_headline_speaks_of_every_facemae_row_and_of_no_other(results: Results) -> None:
     blurred = results.rows[1].model_copy(update={"label": "Blurred to the sharpness of FaceMAE"})
     second = results.rows[2].model_copy(update={"label": "FaceMAE, anchored"})
@@ -151,6 +155,7 @@ def test_headline_speaks_of_every_facemae_row_and_of_no_other(results: Results) 
     assert re.findall(r"<h3>(.*)</h3>", text) == ["FaceMAE", "FaceMAE, anchored"]
 
 
+@pytest.mark.slow
 def test_labels_are_escaped(results: Results, pictures: PictureGrid) -> None:
     hostile = "<b>FaceMAE</b><script>"
     rows = (*results.rows[:2], results.rows[2].model_copy(update={"label": hostile}))
@@ -168,6 +173,7 @@ def test_pictures_are_the_bytes_given_and_described(text: str, pictures: Picture
     assert page.images[5]["alt"] == "Face 2, masked"
 
 
+@pytest.mark.slow
 def test_boxes_lie_over_the_pictures_of_their_set(results: Results, pictures: PictureGrid, text: str) -> None:
     eye, mouth = (0.25, 0.5, 0.125, 0.2), (1 / 3, 0.75, 0.4, 0.1)
     grid = PictureGrid(labels=pictures.labels, rows=pictures.rows, boxes=((), (), (eye,), (eye, mouth)))
@@ -200,6 +206,7 @@ def test_words_promise_nothing(text: str) -> None:
     assert not re.search(r"anonym|\bproof\b|\bprove|cannot be inverted|guarantee", text.lower())
 
 
+@pytest.mark.slow
 def test_report_is_written_beside_its_numbers(
     results: Results, pictures: PictureGrid, text: str, tmp_path: Path
 ) -> None:

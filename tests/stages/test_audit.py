@@ -87,6 +87,7 @@ def rates(attack: dict[str, Any]) -> list[tuple[int, int, float]]:
     return [(at["hits"], at["trials"], at["value"]) for at in attack["at"]]
 
 
+@pytest.mark.slow
 def test_a_copied_release_leaks_what_the_originals_leak(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     found = run(place, tmp_path / "out", *release(tmp_path, photos))
     assert set(found) == {OWN, ATTACK, SAME_PHOTO}
@@ -104,6 +105,7 @@ def test_chance_is_that_of_drawing_blindly(place: Path, photos: np.ndarray, tmp_
     assert [at["chance"] for at in found[SAME_PHOTO]["at"]] == pytest.approx([3 / 60, 1 - 57 * 56 / (60 * 59)])
 
 
+@pytest.mark.slow
 def test_shuffled_identities_are_near_chance(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     swapped = photos.reshape(PEOPLE, PHOTOS, *photos.shape[1:])[np.random.default_rng(2).permutation(PEOPLE)]
     strangers = smooth_photos(PEOPLE, PHOTOS, seed=9)
@@ -124,6 +126,7 @@ def test_same_photo_is_a_choice(same_photo: str, place: Path, photos: np.ndarray
     assert set(found) == {OWN, ("Org. to released", "net", same_photo)}
 
 
+@pytest.mark.slow
 def test_imitating_the_process_is_an_attack_of_its_own(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     """A process that turns faces upside down hides them from a network, but not from somebody who does the same."""
     (tmp_path / "again").mkdir()
@@ -166,6 +169,7 @@ def test_strangers_who_are_members_are_refused(place: Path, photos: np.ndarray, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_strangers_stay_silent_where_members_are_found(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     strangers = renamed(write_people_set(tmp_path / "strangers", 50, 2, seed=77))
     found = run(place, tmp_path / "out", *release(tmp_path, photos), nonmembers=strangers)
@@ -182,6 +186,7 @@ def test_strangers_stay_silent_where_members_are_found(place: Path, photos: np.n
     assert control["member_scores"][1] > control["nonmember_scores"][1]
 
 
+@pytest.mark.slow
 def test_curves_over_the_people_end_at_the_whole(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     spec = AuditSpec.model_validate(SPEC.model_dump() | {"identities": (5, 20, 500)})
     found = run(place, tmp_path / "out", *release(tmp_path, photos), spec=spec)
@@ -191,6 +196,7 @@ def test_curves_over_the_people_end_at_the_whole(place: Path, photos: np.ndarray
     assert curve[1, 5]["value"] > curve[1, 20]["value"]
 
 
+@pytest.mark.slow
 def test_every_judge_attacks_and_replicates_stand_in_the_order_of_the_attacks(
     place: Path, photos: np.ndarray, tmp_path: Path
 ) -> None:
@@ -207,6 +213,7 @@ def test_every_judge_attacks_and_replicates_stand_in_the_order_of_the_attacks(
                 assert second[:, column].mean() == pytest.approx(at["halves"][1]["value"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_p_values_are_for_the_whole_family(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     """One judge more can only make a finding less certain."""
     strangers = smooth_photos(PEOPLE, PHOTOS, seed=9)
@@ -255,6 +262,7 @@ def test_the_folder_of_another_masked_set_never_becomes_a_result(place: Path, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_map_given_by_itself_leaves_no_trace(place: Path, tmp_path: Path) -> None:
     masked = mask(place / "original", tmp_path / "masked", MaskSpec(seed=3), plain())
     by_folder = run(place, tmp_path / "a", masked, private_of(masked))
@@ -281,6 +289,7 @@ def test_a_photo_released_twice_is_left_out_twice(place: Path, photos: np.ndarra
     assert found[ATTACK]["at"][0]["chance"] == pytest.approx(4 / 118)
 
 
+@pytest.mark.slow
 def test_halves_are_the_same_people_in_every_attack(place: Path, photos: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     again, again_linkage = release(tmp_path / "again", photos, order=ORDER[::-1].copy())

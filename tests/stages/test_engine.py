@@ -26,6 +26,7 @@ def test_the_default_is_in_no_digest() -> None:
     assert ReconstructSpec(engine="openvino").model_dump()["engine"] == "openvino"
 
 
+@pytest.mark.slow
 def test_vectors_of_both_engines(faces: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     net = write_recogniser(tmp_path / "net")
@@ -40,6 +41,7 @@ def test_vectors_of_both_engines(faces: Path, tmp_path: Path) -> None:
     assert np.abs(theirs - ours).max() < 1e-4 * np.abs(ours).max()
 
 
+@pytest.mark.slow
 def test_reconstructions_of_both_engines(faces: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     masked = mask(faces, tmp_path / "masked", MaskSpec(seed=5), plain())

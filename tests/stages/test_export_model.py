@@ -79,6 +79,7 @@ def test_an_out_with_a_suffix_is_one_file(mae: Path, tmp_path: Path, form: str, 
     same(open_mae(tmp_path / name, heads=2, decoder_heads=2), load_model(mae))
 
 
+@pytest.mark.slow
 def test_one_file_of_a_recogniser(recogniser: Path, tmp_path: Path) -> None:
     images = torch.rand(2, 3, 32, 32)
     for form, name in (("insightface", "a.pth"), ("onnx", "a.onnx"), ("safetensors", "a.safetensors")):

@@ -35,6 +35,7 @@ def listed() -> tuple[list[bytes], list[tuple[int, int, bool]]]:
     return photos, pairs
 
 
+@pytest.mark.slow
 def test_a_verification_file_gives_the_number_of_its_list(tmp_path: Path) -> None:
     photos, pairs = listed()
     content = ([photos[i] for a, b, _ in pairs for i in (a, b)], [same for _, _, same in pairs])

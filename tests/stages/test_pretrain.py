@@ -63,6 +63,7 @@ def spec(steps: int, **settings: Any) -> PretrainSpec:
 @pytest.mark.parametrize(
     "loss", [PIXELS, Loss(instance=1, relation=0), Loss(instance=0, relation=1), Loss(pixel=1)], ids=str
 )
+@pytest.mark.slow
 def test_every_loss_setting_runs_and_falls(loss: Loss, faces: Path, phi: Path, tmp_path: Path) -> None:
     # The whole set in every step, so that the loss falls without a batch's noise.
     asked = spec(180, loss=loss, batch=24, ratio=0.5, base_lr=0.05)
@@ -105,6 +106,7 @@ def test_a_plain_mae_does_not_depend_on_phi(faces: Path, phi: Path, tmp_path: Pa
     assert contents(one) == contents(two)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_another_model(faces: Path, tmp_path: Path) -> None:
     first = pretrain(faces, tmp_path / "first", spec(40), plain())
     asked = spec(1, base_lr=1e-9)
@@ -155,6 +157,7 @@ def test_out_holds_no_vectors_of_the_training_people(faces: Path, phi: Path, tmp
 
 
 @pytest.mark.parametrize("calls", [5, 12])
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_to_the_same_bytes(calls: int, faces: Path, phi: Path, tmp_path: Path) -> None:
     asked = spec(12, loss=Loss(pixel=1))
     whole = contents(pretrain(faces, tmp_path / "whole", asked, plain(checkpoint_seconds=1e9), phi=phi))
@@ -209,6 +212,7 @@ def _full(descriptor: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def nearest_is_the_same_person(vectors: np.ndarray, labels: np.ndarray) -> float
     return float((labels[cosine.argmax(axis=1)] == labels).mean())
 
 
+@pytest.mark.slow
 def test_learns_its_own_people(faces: Path, tmp_path: Path) -> None:
     out = recognize(faces, tmp_path / "out", spec(60), plain())
     rows = read_journal(out / "journal.jsonl")
@@ -62,6 +63,7 @@ def test_the_directory_is_a_recogniser(faces: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("backbone", "width"), [("iresnet18", 64), ("mbf", 64), ("mbf2", 128)])
+@pytest.mark.slow
 def test_the_width_is_the_backbones_own_where_none_is_given(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, width: int
 ) -> None:
@@ -73,6 +75,7 @@ def test_the_width_is_the_backbones_own_where_none_is_given(
     assert recognize(faces, out, spec(1, backbone=backbone, width=width), plain()) == out
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_to_the_same_bytes(faces: Path, tmp_path: Path) -> None:
     whole = contents(recognize(faces, tmp_path / "whole", spec(12), plain(checkpoint_seconds=1e9)))
     with pytest.raises(Interrupted):
@@ -81,6 +84,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_bytes(faces: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.5])
+@pytest.mark.slow
 def test_a_sharded_classifier_learns_goes_on_and_leaves_nothing(rate: float, faces: Path, tmp_path: Path) -> None:
     asked = spec(16, classifier=Classifier(sharded=True, rate=rate))
     whole = recognize(faces, tmp_path / "whole", asked, plain(checkpoint_seconds=1e9))
@@ -111,6 +115,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_set(tmp_path_factory.mktemp("mixed") / "set", images, labels, extras=extras)
 
 
+@pytest.mark.slow
 def test_a_set_of_mixed_people_is_learned(mixed: Path, faces: Path, tmp_path: Path) -> None:
     out = recognize(mixed, tmp_path / "out", spec(60, mixup="identity"), plain())
     assert read_manifest(out).spec["mixup"] == "identity"
@@ -123,6 +128,7 @@ def test_a_set_of_mixed_people_is_learned(mixed: Path, faces: Path, tmp_path: Pa
     assert nearest_is_the_same_person(vectors[:, 0], FaceSet.open(faces).identities) == 1.0
 
 
+@pytest.mark.slow
 def test_real_photos_are_part_of_the_request_and_of_the_classifier(mixed: Path, tmp_path: Path) -> None:
     real = write_people_set(tmp_path / "real", 3, 4, size=24, seed=9)
     asked = spec(12, mixup="identity", domain_mix=1.0)
@@ -170,6 +176,7 @@ def test_one_person_cannot_be_recognised(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_a_transformer_leaves_out_belongs_to_its_step(faces: Path, tmp_path: Path) -> None:
     asked = spec(4, backbone="vit_t", width=None, lr=0.1)
     whole = contents(recognize(faces, tmp_path / "whole", asked, plain(checkpoint_seconds=1e9)))

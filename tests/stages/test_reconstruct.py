@@ -79,6 +79,7 @@ def released(model: Path, masked: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize(("native", "cell", "model_size", "patch"), [(32, 8, 32, 8), (32, 4, 64, 8), (48, 8, 96, 16)])
 @pytest.mark.parametrize("paste", [False, True])
+@pytest.mark.slow
 def test_hidden_pixels_reach_nothing(
     native: int, cell: int, model_size: int, patch: int, paste: bool, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_run_cut_inside_a_chunk_goes_on_to_the_same_bytes(
     model: Path, masked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +193,7 @@ def test_pasting_releases_the_true_visible_pixels_and_only_there(masked: Path, m
     assert FaceSet.open(tmp_path / "pasted").manifest.facts["true_pixels"] == 0.25
 
 
+@pytest.mark.slow
 def test_jpeg_is_nearly_the_same_pictures(masked: Path, model: Path, tmp_path: Path) -> None:
     spec = ReconstructSpec(precision="fp32", format="jpeg")
     out = reconstruct(model, masked, tmp_path / "jpeg", spec, plain())

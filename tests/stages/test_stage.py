@@ -214,6 +214,7 @@ def _make_slowly(out: str, log: str) -> None:
             stage.publish("embeddings", {})
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_directory_once(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     workers = [get_context("spawn").Process(target=_make_slowly, args=(str(out), str(log))) for _ in range(2)]

@@ -3,6 +3,8 @@
 import gc
 from pathlib import Path
 
+import pytest
+
 from facemae.train.journal import Journal, read_journal
 
 
@@ -40,6 +42,7 @@ def test_a_line_cut_short_is_left_out(tmp_path: Path) -> None:
     assert [row["step"] for row in read_journal(path)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_dead_run_in_the_same_process_writes_nothing_later(tmp_path: Path) -> None:
     dead = Journal(tmp_path / "j")
     dead.write(1, loss=1.0)

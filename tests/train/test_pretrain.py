@@ -119,6 +119,7 @@ def through(faces: FaceSet, network: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(0, 1), (0, 4), (0, 7), (0, 9), (1e9, 5)])
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_bit_for_bit(
     seconds: float,
     calls: int,
@@ -139,6 +140,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert journal == through[1]
 
 
+@pytest.mark.slow
 def test_workers_and_the_clock_change_nothing(
     through: tuple[FaceMAE, bytes], faces: FaceSet, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

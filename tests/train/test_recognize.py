@@ -54,6 +54,7 @@ def through(faces: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> tuple[E
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(0, 1), (0, 4), (0, 7), (1e9, 3)])
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_bit_for_bit(
     seconds: float,
     calls: int,
@@ -84,6 +85,7 @@ def test_first_loss_is_the_margin_cross_entropy(
     assert row["loss"] == pytest.approx(torch.tensor(4.0).log().item(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_first_iteration_has_no_rate_and_the_rate_scales_with_the_batch(
     faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_the_first_iteration_has_no_rate_and_the_rate_scales_with_the_batch(
 
 
 @pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.slow
 def test_adafaces_statistics_go_on_bit_for_bit(
     sharded: bool, faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +169,7 @@ def test_epochs_are_counted_as_whole_batches(faces: FaceSet, tmp_path: Path, mon
     assert len(read_journal(tmp_path / "journal.jsonl")) == 16 // 6 * 3
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
     faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

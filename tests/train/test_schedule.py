@@ -27,6 +27,7 @@ def drops(schedule: Schedule) -> list[int]:
     return [schedule.warmup + i for i in range(1, len(rates)) if rates[i] < rates[i - 1]]
 
 
+@pytest.mark.slow
 def test_recipe_a_has_the_steps_of_2021() -> None:
     schedule = Schedule(packaged("webface-2021"), CASIA)
     assert schedule.total == 32572 == 958 * 34
@@ -59,6 +60,7 @@ def test_the_rate_of_recipe_a_follows_the_batch_and_that_of_b_does_not() -> None
         assert Schedule(packaged("insightface-v2", f"batch={batch}"), CASIA).rate(0) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_the_predecessor_steps_one_epoch_earlier_than_it_says() -> None:
     schedule = Schedule(packaged("webface-2021-epoch"), CASIA)
     assert (schedule.total, schedule.warmup) == (32572, 0)
@@ -111,6 +113,7 @@ def test_vision_transformers_and_cosface_of_today() -> None:
     assert packaged("insightface-v2").margin.gradient == "straight_through"
 
 
+@pytest.mark.slow
 def test_shares_of_whole_epochs_are_the_default() -> None:
     schedule = Schedule(RecognizeSpec(), 7)  # however many images there are
     assert (schedule.total, schedule.warmup) == (32572, 958)
