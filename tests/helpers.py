@@ -26,7 +26,7 @@ from facemae.spec.execution import Execution, Silent
 from facemae.spec.manifest import Kind
 from facemae.stages.pretrain import save_model
 from facemae.stages.stage import open_stage
-from facemae.train.world import World, join
+from facemae.train.world import World, join, leave
 
 torch.set_num_threads(1)  # networks this small only wait for one another
 
@@ -155,7 +155,7 @@ def run_ranks(size: int, work: Callable[..., None], *arguments: Any, patience: f
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = torch.multiprocessing.start_processes(
-        work, (size, port, *arguments), size, join=False, daemon=True, start_method="spawn"
+        _one_rank, (work, size, port, *arguments), size, join=False, daemon=True, start_method="spawn"
     )
     given_up = time.monotonic() + patience
     while not processes.join(1.0):  # true once all have ended; raises what one of them raised
@@ -163,6 +163,14 @@ def run_ranks(size: int, work: Callable[..., None], *arguments: Any, patience: f
             for process in processes.processes:
                 process.kill()
             pytest.fail("the processes wait for one another")
+
+
+def _one_rank(rank: int, work: Callable[..., None], size: int, port: int, *arguments: Any) -> None:
+    work(rank, size, port, *arguments)
+    # One that goes while another still speaks to it now and then aborts that one.
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        leave()
 
 
 def join_as(rank: int, size: int, port: int) -> World:

@@ -57,9 +57,17 @@ def join(device: str = "auto") -> World:
         _keep_freed_memory()
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
-        # gloo's threads abort the process where they outlive it.
-        atexit.register(dist.destroy_process_group)
+        atexit.register(leave)
     return World(rank, size, local)
+
+
+def leave() -> None:
+    """End the words between processes, if there are any; every process of a run calls this when all have finished.
+
+    At the end of a process it happens by itself: gloo's threads abort a process that they outlive.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _keep_freed_memory() -> None:
