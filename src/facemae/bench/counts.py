@@ -12,11 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from facemae.faces.masks import kept_cells
 from facemae.nn.backbones import build_backbone
 from facemae.nn.embedder import Embedder
-from facemae.nn.mae import build_mae
-from facemae.train.operations import multiply_adds
+from facemae.train.operations import mae_multiply_adds, multiply_adds
 
 
 class Work(NamedTuple):
@@ -38,13 +36,7 @@ class Work(NamedTuple):
 
 def mae_work(size: str, *, ratio: float = 0.75) -> Work:
     """A masked autoencoder that sees a share 1 - ``ratio`` of its patches."""
-    with torch.device("meta"):
-        model = build_mae(size)
-        kept = kept_cells(model.grid**2, ratio)
-        visible = torch.empty(1, kept, 3 * model.patch_size**2)
-        ids = torch.zeros(1, kept, dtype=torch.int64)
-    forward = multiply_adds(model, lambda: model(visible, ids))
-    first = multiply_adds(model.patch_embed, lambda: model.patch_embed(visible))
+    forward, first = mae_multiply_adds(size, ratio=ratio)
     return Work(2 * forward, 2 * first)
 
 

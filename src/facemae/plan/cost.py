@@ -15,15 +15,13 @@ from typing import Any
 
 import torch
 
-from facemae.faces.masks import kept_cells
 from facemae.nn.backbones import build_backbone
-from facemae.nn.mae import build_mae
 from facemae.plan.sources import WEIGHTS
 from facemae.spec.reading import merge
 from facemae.spec.recipe import ImportSpec, PretrainSpec, RecognizeSpec
 from facemae.spec.table import Row, StageCall, Table, stage_name
 from facemae.spec.validation import build
-from facemae.train.operations import multiply_adds
+from facemae.train.operations import mae_multiply_adds, multiply_adds
 from facemae.train.schedule import Schedule
 
 PHI = {"backbone": "iresnet50", "width": None, "input_size": 112, "embedding": 512}
@@ -107,12 +105,7 @@ def _cost(name: str, images: int | None, each: int) -> Cost:
 
 @cache
 def _mae(size: str, image_size: int, patch_size: int, ratio: float) -> int:
-    with torch.device("meta"):
-        model = build_mae(size, image_size=image_size, patch_size=patch_size)
-        kept = kept_cells(model.grid**2, ratio)
-        visible = torch.empty(1, kept, 3 * model.patch_size**2)
-        ids = torch.zeros(1, kept, dtype=torch.int64)
-    return multiply_adds(model, lambda: model(visible, ids))
+    return mae_multiply_adds(size, ratio=ratio, image_size=image_size, patch_size=patch_size)[0]
 
 
 @cache

@@ -10,16 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from facemae.errors import RecipeError
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import Embedder, prepare
 from facemae.nn.unet import UNet
 from facemae.spec.execution import Execution
+from facemae.train.descend import Losses, Task, demand_even, descend
 from facemae.train.loader import Batch, Sight, batches, to_unit
-from facemae.train.matcher import resume_step
-from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine
 from facemae.train.precision import autocast
-from facemae.train.watch import REPORT, Watch
 from facemae.train.world import World, parallel
 
 
@@ -63,33 +60,16 @@ def train_inverter(
         NonFiniteLoss: with the step; the last checkpoint stays.
         RecipeError: the batch does not divide over the ranks.
     """
-    if spec.batch % world.size:
-        raise RecipeError("batch of an inverter", got=spec.batch, needed=f"a multiple of the {world.size} processes")
+    demand_even(spec.batch, world, "an inverter")
     prepare(net, world.device).train()
     loss_of = _Loss(parallel(net, world), pairs, spec, world)
-    optimizer = torch.optim.AdamW(decay_groups(net, spec.weight_decay), lr=0.0)
-    begin = resume_step(directory, net, optimizer)
-    watch = Watch(
-        directory,
-        world=world,
-        execution=execution,
-        begin=begin,
-        end=spec.steps,
-        every=REPORT,
-        step="step",
-        remedy=lambda: "start again with a lower lr or precision=fp32",
-    )
-    with execution.progress.task("inverter", spec.steps * spec.batch, "images", begin * spec.batch) as task:
-        for step, (seen, wanted) in enumerate(_paired(pairs, spec, begin, world, execution), start=begin):
-            set_rate(optimizer, spec.lr * warmup_cosine(step, spec.steps, spec.warmup))
-            loss, terms = loss_of(seen, wanted)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            clip_norm(net.parameters(), spec.clip)
-            optimizer.step()
-            task.advance(spec.batch, watch.report(step, loss=loss.detach(), **terms))
-            watch.keep(step, net, lambda: {"model": net.state_dict(), "optimizer": optimizer.state_dict()})
-    watch.close()
+
+    def losses(begin: int) -> Losses:
+        for seen, wanted in _paired(pairs, spec, begin, world, execution):
+            yield loss_of(seen, wanted)
+
+    task = Task("inverter", "images", spec.batch, "start again with a lower lr or precision=fp32")
+    descend(net, losses, spec, task, directory=directory, world=world, execution=execution)
 
 
 def _paired(

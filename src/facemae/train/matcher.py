@@ -6,15 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from torch import nn
 
-from facemae.errors import RecipeError
 from facemae.faces.masks import permutation, seed_bytes
 from facemae.nn.matcher import Matcher, matching_loss
 from facemae.spec.execution import Execution
-from facemae.train.checkpoint import load_checkpoint
-from facemae.train.optim import clip_norm, decay_groups, set_rate, warmup_cosine
-from facemae.train.watch import REPORT, Watch
+from facemae.train.descend import Losses, Task, demand_even, descend
 from facemae.train.world import World, parallel
 
 
@@ -52,51 +48,22 @@ def train_matcher(
         NonFiniteLoss: with the step; the last checkpoint stays.
         RecipeError: the batch does not divide over the ranks.
     """
-    if spec.batch % world.size:
-        raise RecipeError(
-            "batch of a cross-matcher", got=spec.batch, needed=f"a multiple of the {world.size} processes"
-        )
+    demand_even(spec.batch, world, "a cross-matcher")
     matcher.to(world.device).train()
     network = parallel(matcher, world)
-    optimizer = torch.optim.AdamW(decay_groups(matcher, spec.weight_decay), lr=0.0)
-    begin = resume_step(directory, matcher, optimizer)
-    watch = Watch(
-        directory,
-        world=world,
-        execution=execution,
-        begin=begin,
-        end=spec.steps,
-        every=REPORT,
-        step="step",
-        remedy=lambda: "start again with a lower lr",
-    )
     draws = _Draws(len(pairs.person), spec, world)
     protected, original, person = (
         torch.from_numpy(part).to(world.device) for part in (pairs.protected, pairs.original, pairs.person)
     )
-    with execution.progress.task("cross-matcher", spec.steps, "steps", begin) as task:
+
+    def losses(begin: int) -> Losses:
         for step in range(begin, spec.steps):
             rows = draws(step).to(world.device)
-            set_rate(optimizer, spec.lr * warmup_cosine(step, spec.steps, spec.warmup))
             same = (person[rows][:, None] == person[rows]).float()
-            loss = matching_loss(network(protected[rows]), original[rows], same, temperature=spec.temperature)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            clip_norm(matcher.parameters(), spec.clip)
-            optimizer.step()
-            task.advance(1, watch.report(step, loss=loss.detach()))
-            watch.keep(step, matcher, lambda: {"model": matcher.state_dict(), "optimizer": optimizer.state_dict()})
-    watch.close()
+            yield matching_loss(network(protected[rows]), original[rows], same, temperature=spec.temperature), {}
 
-
-def resume_step(directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Take up what an interrupted or finished run of ``model`` left in ``directory``; the step to go on with."""
-    state = load_checkpoint(directory)
-    if state is None:
-        return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    task = Task("cross-matcher", "steps", 1, "start again with a lower lr")
+    descend(matcher, losses, spec, task, directory=directory, world=world, execution=execution)
 
 
 class _Draws:

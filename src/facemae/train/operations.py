@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facemae.nn.mae import PatchEmbed
+from facemae.faces.masks import kept_cells
+from facemae.nn.mae import PatchEmbed, build_mae
 from facemae.nn.margin import MarginHead
 from facemae.nn.vit import Attention
 
@@ -31,6 +32,20 @@ def multiply_adds(module: nn.Module, call: Callable[[], object]) -> int:
                 hooks.callback(layer.register_forward_hook(count).remove)
         call()
     return total
+
+
+def mae_multiply_adds(size: str, *, ratio: float, **geometry: int) -> tuple[int, int]:
+    """Of one image through a masked autoencoder that sees a share 1 - ``ratio``, and of its patch embedding alone.
+
+    ``geometry`` as `nn.mae.build_mae` takes it; nothing is allocated.
+    """
+    with torch.device("meta"):
+        model = build_mae(size, **geometry)
+        kept = kept_cells(model.grid**2, ratio)
+        visible = torch.empty(1, kept, 3 * model.patch_size**2)
+        ids = torch.zeros(1, kept, dtype=torch.int64)
+    whole = multiply_adds(model, lambda: model(visible, ids))
+    return whole, multiply_adds(model.patch_embed, lambda: model.patch_embed(visible))
 
 
 def _of_layer(layer: nn.Module, x: Tensor, output: Tensor) -> int:
