@@ -28,6 +28,38 @@ def test_prelu_module_keeps_its_key_and_its_gradient_in_channels_last() -> None:
     torch.testing.assert_close(own.weight.grad, theirs.weight.grad)
 
 
+@pytest.mark.parametrize("shape", [(2, 16, 6, 6), (3, 16, 5, 5), (2, 96, 4, 4), (1, 600, 2, 2), (2, 16, 1, 1), (0, 4, 3, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prelu_in_channels_last_equals_that_of_torch_in_float64(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(3)
+    x, grad = (
+        torch.randn(shape, generator=draw).to(dtype).to(memory_format=torch.channels_last).requires_grad_()
+        for _ in range(2)
+    )
+    slope = torch.linspace(-0.5, 1.5, shape[1]).to(dtype).requires_grad_()
+    y = prelu(x, slope)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    exact_x, exact_slope = (tensor.detach().double().requires_grad_() for tensor in (x, slope))
+    exact = F.prelu(exact_x, exact_slope)
+    ours = torch.autograd.grad(y, (x, slope), grad)
+    theirs = torch.autograd.grad(exact, (exact_x, exact_slope), grad.double())
+    torch.testing.assert_close(y.double(), exact, **_close(dtype))
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.double(), wanted, **_close(dtype))
+
+
+def test_prelu_takes_a_gradient_in_another_layout() -> None:
+    x = torch.randn(2, 16, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    slope, grad = torch.linspace(0.1, 0.9, 16), torch.randn(2, 16, 4, 4)
+    torch.testing.assert_close(
+        torch.autograd.grad(prelu(x, slope), x, grad), torch.autograd.grad(F.prelu(x, slope), x, grad)
+    )
+
+
+def _close(dtype: torch.dtype) -> dict[str, float]:
+    return {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.05}
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_clip_has_the_right_gradient(overwrite: bool) -> None:
     x = _random(3, 7)

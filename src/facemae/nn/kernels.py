@@ -91,36 +91,55 @@ class _PReLU(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
-        if not _few_channels(slope):
-            return F.prelu(x, slope)
-        return _blend(torch.relu(x), x, slope)
+        rows, slopes = _rows(x, slope)
+        return _unrolled(F.prelu(rows, slopes), x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, slope = ctx.saved_tensors
-        positive = torch.ops.aten.threshold_backward(grad, x, 0.0)
+        rows, slopes = _rows(x, slope)
+        grads = grad if rows is x else _rows(grad.contiguous(memory_format=torch.channels_last), slope)[0]
+        positive = torch.ops.aten.threshold_backward(grads, rows, 0.0)
         grad_slope = None
         if ctx.needs_input_grad[1]:
-            product = (grad - positive) * x
-            axes = [0, *range(2, x.ndim)] if slope.numel() > 1 else list(range(x.ndim))
-            grad_slope = product.sum(axes, dtype=torch.float32 if x.dtype == torch.bfloat16 else None)
-            grad_slope = grad_slope.to(slope.dtype).reshape(slope.shape)
-        return _blend(positive, grad, slope) if ctx.needs_input_grad[0] else None, grad_slope
+            product = (grads - positive).mul_(rows)
+            axes = [0, *range(2, rows.ndim)] if slope.numel() > 1 else list(range(rows.ndim))
+            # The sum of a bfloat16 tensor is taken in float32 and rounded at its end.
+            grad_slope = product.sum(axes).reshape(-1, slope.numel()).float().sum(0).to(slope.dtype)
+            grad_slope = grad_slope.reshape(slope.shape)
+        if not ctx.needs_input_grad[0]:
+            return None, grad_slope
+        per_channel = slopes.reshape(1, -1, *[1] * (rows.ndim - 2))
+        return _unrolled(torch.lerp(positive, grads, per_channel), x), grad_slope
 
 
-def _few_channels(slope: Tensor) -> bool:
-    # torch's broadcasting kernels step over the channels of channels_last bfloat16 one vector at a time; below 64 of
-    # them that is 30 times slower than plain arithmetic (16 channels: 87 against 3 ms).
-    return slope.dtype == torch.bfloat16 and 1 < slope.numel() < 64
+ROW = 512
+"""Numbers in a row of `_rows`, at most: a few vectors of the widest registers."""
 
 
-def _blend(low: Tensor, high: Tensor, slope: Tensor) -> Tensor:
-    """low + a·(high − low), channel by channel."""
-    per_channel = slope.reshape(1, -1, *[1] * (low.ndim - 2))
-    if _few_channels(slope):
-        return torch.sub(high, low).mul_(per_channel).add_(low)
-    return torch.lerp(low, high, per_channel)
+def _rows(x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """The memory of channels_last activations as rows of several pixels, and the slopes repeated for them.
+
+    torch's broadcasting kernels step over few channels one vector at a time, which takes two to thirty times as long
+    (16 channels of bfloat16, 64 x 48 x 48: forward 2.2 against 0.6 ms, backward 4.5 against 2.6). Other layouts, and
+    one slope for all channels, come back as they are.
+    """
+    channels = slope.numel()
+    if x.ndim != 4 or channels == 1 or not x.numel() or not x.is_contiguous(memory_format=torch.channels_last):
+        return x, slope
+    pixels, together = x.numel() // channels, 1
+    while 2 * together * channels <= ROW and pixels % (2 * together) == 0:
+        together *= 2
+    return x.permute(0, 2, 3, 1).reshape(-1, together * channels), slope.repeat(together)
+
+
+def _unrolled(rows: Tensor, like: Tensor) -> Tensor:
+    """Rows of `_rows` in the shape and layout of ``like``."""
+    if rows.shape == like.shape:
+        return rows
+    n, c, h, w = like.shape
+    return rows.view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 class _StridedDepthwise(Function):
