@@ -28,7 +28,9 @@ def test_prelu_module_keeps_its_key_and_its_gradient_in_channels_last() -> None:
     torch.testing.assert_close(own.weight.grad, theirs.weight.grad)
 
 
-@pytest.mark.parametrize("shape", [(2, 16, 6, 6), (3, 16, 5, 5), (2, 96, 4, 4), (1, 600, 2, 2), (2, 16, 1, 1), (0, 4, 3, 3)])
+@pytest.mark.parametrize(
+    "shape", [(2, 16, 6, 6), (3, 16, 5, 5), (2, 96, 4, 4), (1, 600, 2, 2), (2, 16, 1, 1), (0, 4, 3, 3)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_prelu_in_channels_last_equals_that_of_torch_in_float64(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     draw = torch.Generator().manual_seed(3)

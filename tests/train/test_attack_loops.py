@@ -13,7 +13,7 @@ from facemae.nn.embedder import Embedder
 from facemae.nn.matcher import Matcher
 from facemae.nn.unet import UNet
 from facemae.spec.execution import Execution
-from facemae.train import inverter as loop
+from facemae.train import descend as loop
 from facemae.train.inverter import InverterSpec, PicturePairs, train_inverter
 from facemae.train.journal import read_journal
 from facemae.train.matcher import MatcherSpec, VectorPairs, train_matcher

@@ -224,6 +224,9 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(help="Run only jobs of this name (* for anything); publish nothing.")
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Make so many stages side by side, each with its share of the threads.")
+    ] = 1,
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would take, and run nothing.")] = False,
     device: Device = "auto",
     workers: Workers = 0,
@@ -232,7 +235,8 @@ def reproduce(
     """Run a table end to end, skip what is finished, and write its results and report."""
     run = execution(device, workers)
     places = {"out": out, "data": data, "runs": runs}
-    reproduce_table(table, run, scale=scale, **places, only=only or [], estimate=estimate, as_json=as_json)
+    part = only or []
+    reproduce_table(table, run, scale=scale, **places, only=part, jobs=jobs, estimate=estimate, as_json=as_json)
 
 
 @app.command("demo")

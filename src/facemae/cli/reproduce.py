@@ -33,6 +33,7 @@ def reproduce_table(
     data: Path | None = None,
     runs: Path | None = None,
     only: Sequence[str] = (),
+    jobs: int = 1,
     estimate: bool = False,
     as_json: bool = False,
 ) -> None:
@@ -44,7 +45,7 @@ def reproduce_table(
     Raises:
         FaceMAEError: of one table what went wrong; of all which ones did, after the others are finished.
     """
-    from facemae.plan import Plan, find_data, read_table, scaled_tables
+    from facemae.plan import Plan, find_data, read_table, run_side_by_side, scaled_tables
 
     names = scaled_tables() if source == EVERY else [source]
     tables = {name: read_table(name, scale) for name in names}
@@ -57,8 +58,11 @@ def reproduce_table(
         # The package's tables of one scale share what they make; a file may change what its names mean.
         place = runs or Path("runs") / (Path(name).stem if Path(name).is_file() else table.scale or name)
         plans[name] = Plan(table, place, find_data(table, data, name), execution)
+    wanted = _wanted(plans, only)
+    if jobs > 1:
+        run_side_by_side(list(plans.values()), dict(enumerate(wanted.values())), jobs, execution)
     if only:
-        return _run_only(plans, only, as_json)
+        return _run_only(plans, wanted, as_json)
     failed = []
     for name, plan in plans.items():
         try:
@@ -77,14 +81,24 @@ def reproduce_table(
         )
 
 
-def _run_only(plans: "Mapping[str, Plan]", only: Sequence[str], as_json: bool) -> None:
-    """The jobs of these names in every table that has some of them; a name that no table has is a mistake."""
-    wanted = {name: list(only) for name in plans}
-    if len(plans) > 1:
-        jobs = {name: [job.name for job in plan.jobs()] for name, plan in plans.items()}
-        wanted = {name: [part for part in only if filter_names(every, part)] for name, every in jobs.items()}
-        if nowhere := [part for part in only if not any(part in own for own in wanted.values())]:
-            raise RecipeError("--only", got=", ".join(nowhere), needed="names of jobs, as --estimate lists them")
+def _wanted(plans: "Mapping[str, Plan]", only: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the jobs to run, by table; of several tables each has its part of what ``only`` names.
+
+    Raises:
+        RecipeError: nothing in any of them is called so.
+    """
+    if len(plans) == 1 or not only:
+        return {name: [job.name for job in plan.chosen(only)] for name, plan in plans.items()}
+    jobs = {name: [job.name for job in plan.jobs()] for name, plan in plans.items()}
+    parts = {part: {name: filter_names(every, part) for name, every in jobs.items()} for part in only}
+    if nowhere := [part for part, found in parts.items() if not any(found.values())]:
+        raise RecipeError("--only", got=", ".join(nowhere), needed="names of jobs, as --estimate lists them")
+    named = {name: {job for found in parts.values() for job in found[name]} for name in plans}
+    return {name: [job for job in jobs[name] if job in named[name]] for name in plans}
+
+
+def _run_only(plans: "Mapping[str, Plan]", wanted: Mapping[str, Sequence[str]], as_json: bool) -> None:
+    """These jobs of every table that has some of them."""
     made: dict[str, None] = {}
     for name, plan in plans.items():
         if wanted[name]:

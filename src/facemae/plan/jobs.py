@@ -1,7 +1,7 @@
 """A table to the stages it needs; those that are not finished are run, in the order their inputs ask for."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,7 +27,7 @@ from facemae.spec.recipe import (
     VerifySpec,
 )
 from facemae.spec.results import Results
-from facemae.spec.table import Protocol, Row, StageCall, Table
+from facemae.spec.table import Protocol, Row, StageCall, Table, stage_name
 from facemae.spec.validation import build
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.import_ import import_faces
@@ -45,10 +45,11 @@ PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{12}\.partial")
 
 @dataclass(frozen=True)
 class Job:
-    """One directory of a table: its name, what it is called on screen, and how it is made."""
+    """One directory of a table: its name, which is also shown on screen, how it is made, and the jobs before it."""
 
     name: str
     make: Callable[[], object]
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -74,21 +75,26 @@ class Plan:
     def jobs(self) -> list[Job]:
         """Everything in an order in which inputs come first; recognisers of all rows before the audits."""
         table = self.table
-        jobs = [Job(name, partial(self._stage, name, table.stages[name])) for name in table.order()]
+        jobs = [
+            Job(name, partial(self._stage, name, table.stages[name]), self._stages(table.stages[name].needs()))
+            for name in table.order()
+        ]
+        exams = [part for protocol in table.protocols for part in (protocol.faces, protocol.pairs)]
         for seed, row in product(table.seeds, _once(table.run_of, table.rows)):
-            jobs.append(Job(_recogniser(table.run_of(row), seed), partial(self._recognize, row, seed)))
+            name = _recogniser(table.run_of(row), seed)
+            jobs.append(Job(name, partial(self._recognize, row, seed), self._stages([row.train, row.real, *exams])))
         for judge, protocol in product(table.judges, table.protocols):
             name = f"judge-{judge.name}-{protocol.name}"
-            jobs.append(Job(name, partial(self._verify, judge.source, protocol, name, normalize=judge.normalize)))
-        if table.judges:
-            audited = [row for row in table.rows if row.audit]
-            jobs += [Job(self._audit_name(row), partial(self._audit, row)) for row in _once(table.audit_of, audited)]
+            make = partial(self._verify, judge.source, protocol, name, normalize=judge.normalize)
+            jobs.append(Job(name, make, self._stages([judge.source, *exams])))
+        judges = [judge.source for judge in table.judges]
+        for row in _once(table.audit_of, [row for row in table.rows if row.audit and judges]):
+            sides = [row.train, table.original_of(row.train), table.imitation_of(row), table.nonmembers]
+            jobs.append(Job(self._audit_name(row), partial(self._audit, row), self._stages([*judges, *sides])))
         return jobs
 
-    def run(self, only: Sequence[str] = ()) -> list[str]:
-        """Make what is missing and return the names of all jobs that are there now.
-
-        ``only`` names jobs (``*`` stands for anything), for work in pieces.
+    def chosen(self, only: Sequence[str] = ()) -> list[Job]:
+        """All jobs, or those that ``only`` names (``*`` stands for anything), for work in pieces.
 
         Raises:
             RecipeError: nothing is called so.
@@ -97,7 +103,14 @@ class Plan:
         unknown = [name for name in only if not any(fnmatchcase(job.name, name) for job in every)]
         if unknown:
             raise RecipeError("--only", got=", ".join(unknown), needed=f"one of {', '.join(job.name for job in every)}")
-        jobs = [job for job in every if not only or any(fnmatchcase(job.name, name) for name in only)]
+        return [job for job in every if not only or any(fnmatchcase(job.name, name) for name in only)]
+
+    def run(self, only: Sequence[str] = ()) -> list[str]:
+        """Make what is missing and return the names of all jobs that are there now.
+
+        ``only`` names jobs, as `chosen` takes them. Raises: what the stages raise.
+        """
+        jobs = self.chosen(only)
         self.runs.mkdir(parents=True, exist_ok=True)
         with self.execution.progress.task("reproduce", len(jobs), "stages") as task:
             for job in jobs:
@@ -136,6 +149,10 @@ class Plan:
         return results
 
     # ---- jobs -------------------------------------------------------------------------------
+
+    def _stages(self, names: Iterable[str | None]) -> frozenset[str]:
+        """The stages that these references lead to."""
+        return frozenset(stage_name(name) for name in names if name and stage_name(name) in self.table.stages)
 
     def _stage(self, name: str, call: StageCall) -> None:
         out, inputs = self.runs / name, [self.path(item) for item in call.inputs]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ Losses = Iterator[tuple[Tensor, dict[str, Tensor]]]
 """The loss of one step after another, and its terms for the journal."""
 
 
+@runtime_checkable
 class Descent(Protocol):
     """What a loop is told: how many steps, and the optimiser's settings."""
 
