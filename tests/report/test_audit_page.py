@@ -271,12 +271,13 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no headless browser on this machine")
-@pytest.mark.parametrize("width", [400, 1400])
-def test_page_opens_in_a_browser(whole: tuple[str, str, str], tmp_path: Path, width: int) -> None:
-    """Rendered without an error, as wide as the window, and not blank."""
+@pytest.mark.parametrize(("width", "dark"), [(400, False), (1400, False), (400, True), (1400, True)])
+def test_page_opens_in_a_browser(whole: tuple[str, str, str], tmp_path: Path, width: int, dark: bool) -> None:
+    """Rendered without an error, as wide as the window, not blank, and in the colours that the reader prefers."""
     (tmp_path / "audit.html").write_text(whole[1], encoding="utf-8")
     shot = tmp_path / "shot.png"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'home'}"]
+    flags += ["--blink-settings=preferredColorScheme=0"] if dark else []
     size = [f"--window-size={width},1200", f"--screenshot={shot}"]
     command = [str(BROWSER), *flags, *size, (tmp_path / "audit.html").as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
@@ -288,3 +289,4 @@ def test_page_opens_in_a_browser(whole: tuple[str, str, str], tmp_path: Path, wi
     assert darkest < 100 < 200 < lightest
     low, high = pixels.crop((width - 8, 0, width, 1200)).getextrema()
     assert low == high
+    assert (low < 60) if dark else (low > 200)
