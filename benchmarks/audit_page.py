@@ -11,10 +11,7 @@ templates and verification where theirs is; the open set where the lower end of 
 The judge is the package's own network, trained on other drawn people; a learned inverter is trained for few steps only.
 
 **Known and left as it is.** D_sys of pure noise is about 0.03, never 0: it is read against its control and bound, so
-the coverage of its true value 0 is told apart. With the own photo left out the permutations of retrieval ask wrong
-people for one image more than the right one has; the mean is corrected, the spread is larger by √(n / (n − 1)) for n
-images a person. So the test accuses less often than its 5 %, and needs that much stronger evidence; rates, intervals
-and chances are not touched.
+the coverage of its true value 0 is told apart.
 """
 
 

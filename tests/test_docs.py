@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from facemae.spec.recipe import SECTIONS
-from facemae.spec.table import Claim, Judge, Picture, Protocol, Row, StageCall, Table
+from facemae.spec.table import Table
+from facemae.spec.table_parts import Claim, Judge, Picture, Protocol, Row, StageCall
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

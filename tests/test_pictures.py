@@ -11,7 +11,8 @@ from facemae.faces.regions import region_boxes
 from facemae.plan.pictures import SHOWN, picture_grid
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import MaskSpec
-from facemae.spec.table import Picture, StageCall, Table
+from facemae.spec.table import Table
+from facemae.spec.table_parts import Picture, StageCall
 from facemae.stages.mask import mask
 from folders import noise, originals
 

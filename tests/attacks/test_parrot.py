@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from attacks.town import owned, people, release, scramble
 from facemae.attacks import Parrot, Released
+from facemae.attacks.vectors import fingerprint
 from facemae.faces.faceset import FaceSet
 from facemae.spec.recipe import RecognizeSpec
+from helpers import images_of, join_as, run_ranks
 
 TINY = RecognizeSpec(
     backbone="iresnet18", width=16, input_size=32, embedding=16, batch=16, lr=3.0, precision="fp32", flip=False
@@ -35,3 +38,23 @@ def test_a_parrot_learns_its_people_and_is_kept(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").glob("parrot-*"))) == 1
     assert Parrot().name == "parrot"
     assert Parrot(masks=2).name == "imitating parrot"
+
+
+def one_rank(rank: int, size: int, port: int, place: Path) -> None:
+    """What one of several processes trains; the name of its network is left in a file."""
+    join_as(rank, size, port)
+    protected = Released(
+        FaceSet.open(place / "protected"), FaceSet.open(place / "public"), np.load(place / "photo.npy")
+    )
+    network = Parrot(TINY)._trained(owned(place, protected, steps=3), protected)
+    (place / f"network-{rank}").write_text(fingerprint(network))
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_look_through_one_network(tmp_path: Path) -> None:
+    """Batch statistics are each process's own; vectors that are made in parts and kept by name must not be."""
+    original = people(tmp_path / "public", 8, 4)
+    protected = release(tmp_path / "protected", original, images_of(original.directory))
+    np.save(tmp_path / "photo.npy", protected.photo)
+    run_ranks(2, one_rank, tmp_path, patience=280)
+    assert (tmp_path / "network-0").read_text() == (tmp_path / "network-1").read_text()

@@ -1,5 +1,6 @@
 """Hidden cells filled in from visible ones, and the attack on the patches alone."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,9 @@ def test_the_paint_is_chosen_on_public_people_and_true_pixels_are_found(tmp_path
     fitted = Visible().fit(owned(tmp_path, masked(tmp_path / "masked-public", public)))
     assert {*fitted.tried} == {"as stored", "mean", "smooth"}
     assert fitted.tried[fitted.chosen] == max(fitted.tried.values()) > fitted.tried["as stored"]
+    # Only the pictures of the six people held out were looked at to choose.
+    kept = [np.load(path, mmap_mode="r").shape[0] for path in (tmp_path / "cache").glob("vectors-*.npy")]
+    assert sorted(kept) == [24, 24, 24, 120]
     # Black is no colour of a face, so every other paint is better.
     probes, gallery = fitted.probes(members), fitted.gallery(released)
     nearest = (probes.vectors @ gallery.vectors.T).argmax(axis=1)
@@ -66,3 +70,7 @@ def test_a_painted_set_shows_the_visible_cells_as_they_are(tmp_path: Path) -> No
         row, column = divmod(int(place), 4)
         assert np.array_equal(picture[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8], cell)
     assert painted.digest != released.faces.digest
+    some = Painted(released.faces, "smooth", np.array([3, 1]))
+    assert np.array_equal(some.image(1), picture)
+    assert np.array_equal(pickle.loads(pickle.dumps(some)).image(0), painted.image(3))
+    assert len({painted.digest, some.digest, Painted(released.faces, "smooth", np.array([1, 3])).digest}) == 3

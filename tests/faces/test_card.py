@@ -53,14 +53,14 @@ def a_set(directory: Path, kind: Kind = "reconstructed", **more: Any) -> FaceSet
 
 def test_what_it_says(tmp_path: Path) -> None:
     faces = a_set(tmp_path / "set")
-    said = dataset_card(card_facts(faces, name="Quiet faces", format="folder", source="A | B\nC"))
+    said = dataset_card(card_facts(faces, name="Quiet faces", format="folder", source="A | B\nC<b>"))
     assert "# Quiet faces\n" in said
     for line in (
         "| Images | 6 |",
         "| People | 3, labelled by number |",
         "| Size | 8 × 8 pixels |",
         f"| License | {NOT_STATED} |",
-        "| Source of the photos | A &#124; B C |",
+        "| Source of the photos | A &#124; B C&lt;b> |",
         f"| Consent of the people shown | {NOT_STATED} |",
         "| stage | reconstruct |",
         "| paste_visible | yes |",

@@ -5,10 +5,12 @@ import io
 import math
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from itertools import permutations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -206,6 +208,16 @@ def test_names_that_tell_and_names_that_do_not() -> None:
     assert not names.knows("annle.png")
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_told_however_a_system_spells_them(form: Literal["NFC", "NFD"]) -> None:
+    people = [unicodedata.normalize(form, name) for name in ("José_García", "王小明", "Müller", "Mei")]
+    names = Names([f"{name}/1.jpg" for name in people], people, np.arange(4))
+    for told in ("José_García", "王小明", "Müller", "Jose Garcia"):
+        assert all(names.knows(f"{unicodedata.normalize(to, told)}/9.png") for to in ("NFC", "NFD"))
+    assert not names.knows("王/9.png")
+    assert not names.knows("mei/9.png")  # three letters stand in many a name
+
+
 def test_hashed_names_are_found_whole_or_cut() -> None:
     hashes = Hashes()
     hashes.add_names(["Ann/Ann_1.jpg"], ["Ann"])
@@ -254,10 +266,13 @@ def test_copies_are_found_however_they_were_saved_and_strangers_are_not() -> Non
         np.ascontiguousarray(photos[1][:, ::-1]),
         (photos[2] * 0.8 + 10).astype(np.uint8),
         halved,
+        np.rot90(photos[6]),
+        np.ascontiguousarray(photos[7][::-1]),
     ]
     seen = [*copies, *photos[30:], blur(photos[5], 8.0)]
     found = known.copies(np.stack([thumbnail(p) for p in seen]), lambda i: seen[i])
-    assert [(c.original, c.mirrored) for c in found[:4]] == [(0, False), (1, True), (2, False), (4, False)]
-    assert all(c.same for c in found[:4])
-    assert not any(c.same for c in found[4:])
+    assert [c.original for c in found[:6]] == [0, 1, 2, 4, 6, 7]
+    assert [c.mirrored for c in found[:6]] == [False, True, False, False, False, True]  # upside down: mirrored, turned
+    assert all(c.same for c in found[:6])
+    assert not any(c.same for c in found[6:])
     assert correlation(photos[0], 255 - photos[0].astype(int)) == pytest.approx(-1)

@@ -136,19 +136,20 @@ def test_one_seed_says_so() -> None:
 
 def test_ratio_by_hand() -> None:
     a, b = np.array([0.1, 0.2, 0.3, 0.2]), np.array([0.4, 0.4, 0.5, 0.0])
-    found = paired_ratio(0.2, 0.4, a, b, people=50)
+    found = paired_ratio(0.2, 0.4, a, b, bounds=(0.0, 1.0))
     # Ratios 0.25, 0.5 and 0.6, the one without a denominator left out.
     assert found is not None
     assert found.value == pytest.approx(0.5)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile([0.25, 0.5, 0.6], [0.025, 0.975])))
-    assert paired_ratio(0.2, 0.0, a, b, people=50) is None
+    assert paired_ratio(0.2, 0.0, a, b, bounds=(0.0, 1.0)) is None
 
 
 def test_ratio_of_nothing_found_has_an_upper_end() -> None:
-    found = paired_ratio(0.0, 0.4, np.zeros(3), np.array([0.3, 0.4, 0.5]), people=50)
+    own = wilson(0, 50)
+    found = paired_ratio(0.0, 0.4, np.zeros(3), np.array([0.3, 0.4, 0.5]), bounds=(own.low, own.high))
     assert found is not None
     assert (found.value, found.low) == (0.0, 0.0)
-    assert found.high == pytest.approx(wilson(0, 50).high / 0.4)
+    assert found.high == pytest.approx(own.high / 0.4)
 
 
 def test_ratio_covers_the_truth() -> None:
@@ -161,7 +162,7 @@ def test_ratio_covers_the_truth() -> None:
         tally = PeopleTally.of(labels, np.stack([hit.ravel() for hit in hits], axis=1))
         draws = tally.replicates(replicates=200, seed=seed)
         a, b = (float(hit.mean()) for hit in hits)
-        found = paired_ratio(a, b, draws[:, 0], draws[:, 1], people=80)
+        found = paired_ratio(a, b, draws[:, 0], draws[:, 1], bounds=(a, a))
         assert found is not None
         covered += found.low <= 0.5 <= found.high
     assert 0.88 <= covered / 200 <= 0.99

@@ -14,7 +14,9 @@ from scipy.stats import hypergeom
 
 from facemae.errors import DataError
 from facemae.measure import Leakage, chance, first_half, leakage, max_statistic
-from facemae.measure.control import FEWEST, blocks
+from facemae.measure.control import FEWEST, blocks, permute, shuffles
+from facemae.measure.mated import mated_attack, undivided
+from facemae.measure.retrieval import FLOAT32
 
 
 def angle(*degrees: float) -> np.ndarray:
@@ -190,6 +192,51 @@ def test_own_photos_left_out_leave_the_control_at_chance() -> None:
     assert abs(np.mean(gaps)) < 4 * np.std(gaps) / len(gaps) ** 0.5 < 0.01
 
 
+def excess_by_loops(
+    nearest: np.ndarray, labels: np.ndarray, own: list[list[int]], goal: np.ndarray, k: int
+) -> tuple[float, float]:
+    """Mean excess of all probes, and of those sent to somebody else; probe i is of person ``labels[i]``."""
+    of = [np.flatnonzero(labels == who).tolist() for who in range(labels.max() + 1)]
+    everybody, moved = [], []
+    for i, who in enumerate(labels.tolist()):
+        wanted = of[goal[who]]
+        counting = {*wanted} - {wanted[of[who].index(j) % len(wanted)] for j in own[i]}
+        hit = bool(counting & {*nearest[i, :k].tolist()})
+        left = len(labels) - len({*own[i]})
+        everybody.append(hit - hypergeom.sf(0, left, len(counting), k))
+        moved += everybody[-1:] if goal[who] != who else []
+    return float(np.mean(everybody)), float(np.mean(moved))
+
+
+@pytest.mark.parametrize("also", [0, 1])
+def test_a_wrong_person_loses_as_many_pictures_as_the_right_one(also: int) -> None:
+    """Against loops; with ``also``, a second picture of the person is left out as well."""
+    counts = np.array([3, 3, 3, 4, 4, 4])
+    _, labels, rows, _ = random_attack(counts, counts, 3, own=False)
+    first = (np.cumsum(counts) - counts)[labels]
+    places = [(np.arange(len(labels)) - first + step) % counts[labels] for step in range(1 + also)]
+    own = np.stack([first + place for place in places], axis=1)
+    attack = mated_attack(rows, labels, rows, labels, own)
+    found, _ = attack.nearest(3, undivided, FLOAT32)
+    everybody, moved = permute(attack.trials(found), (1, 3), permutations=9, seed=1)
+    for p, goal in enumerate(shuffles(counts, permutations=9, seed=1)):
+        for column, k in enumerate((1, 3)):
+            expected = excess_by_loops(found, labels, own.tolist(), goal, k)
+            assert (everybody[p, column], moved[p, column]) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_permutations_spread_as_the_attack_does_without_its_own_photo() -> None:
+    """Two photos a person: one to find at home and two at somebody else's would give two thirds of this spread."""
+    counts, z = np.full(80, 2), []
+    for seed in range(100):
+        attack = random_attack(counts, counts, seed, own=False)
+        found = leakage(*attack, ks=(1,), exclude=np.arange(160), seed=seed, replicates=2, permutations=99)
+        z.append((found.at[0].excess - found.permuted.mean()) / found.permuted.std())
+    assert abs(np.mean(z)) < 0.3
+    assert 0.85 < np.std(z) < 1.15
+
+
 def test_blocks_join_close_numbers_of_pictures() -> None:
     # Five pictures: 6 people alone. Seven and eight: 3 + 2 people. Nine: 3 people, too few, so with those before.
     images = np.repeat([9, 5, 8, 7], [3, 6, 2, 3])
@@ -257,7 +304,7 @@ def test_strangers_labels_are_rarely_distinguished() -> None:
         found = leakage(probes, labels, gallery, labels, seed=seed, replicates=20, permutations=99)
         told += any(point.distinguishable for point in found.at)
         if not found.at[0].distinguishable:
-            assert f"at most {found.at[0].rate.high:.2%}" in found.at[0].verdict
+            assert f"this attack finds at most {found.at[0].rate.high:.2%}" in found.at[0].verdict
     # A 5 % test over 60 rounds: more than 9 would have a probability below 0.3 %.
     assert told <= 9
 
@@ -267,6 +314,12 @@ def test_max_statistic_by_hand() -> None:
     # First column with its 0.2: mean 0.12, z of 0.2 is 0.82, of 0 is −1.22. Second with its 0.7: mean 0.22, deviation
     # 0.256, z of 0.7 is 1.87, of 0.2 is −0.08, of 0 is −0.86. Maxima over the columns: −0.86, 0.82, −0.08, 0.82.
     assert max_statistic(np.array([0.2, 0.7]), permuted) == pytest.approx([3 / 5, 1 / 5])
+
+
+def test_an_undefined_permutation_never_accuses() -> None:
+    permuted = np.array([[0.0, np.nan], [0.1, np.nan], [np.nan, np.nan], [0.05, np.nan]])
+    assert max_statistic(np.array([0.4]), permuted[:, :1]) == pytest.approx([2 / 5])
+    assert max_statistic(np.array([0.4, 0.4]), permuted)[1] == 1
 
 
 def test_same_seed_same_numbers() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from facemae.measure import Linking, PairScores, bootstrap_weights, linking, pair_scores
+from facemae.measure import Linking, PairScores, bootstrap_weights, linking, pair_scores, unlinkability
 from facemae.measure.pairs import CELLS, cell_score
 
 
@@ -106,6 +106,24 @@ def test_a_release_of_nobody_is_not_accused_and_a_leak_is() -> None:
     assert leak.eer_control.low < 0.5 < leak.eer_control.high
     assert leak.tar[0].control is not None
     assert leak.tar[0].control.low < 0.1 < leak.tar[0].control.high
+
+
+def alone() -> PairScores:
+    """Only person 0 is asked for, with both images left out wherever there is but one: no permutation has a pair."""
+    rows = np.random.default_rng(0).normal(size=(8, 8))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    asked, shown = np.array([0, 0]), np.array([0, 0, 1, 2, 3, 4])
+    return pair_scores(rows[:2], asked, rows[2:], shown, exclude=np.array([0, 1]), seed=0, permutations=99)
+
+
+def test_who_cannot_be_compared_with_anybody_is_not_accused() -> None:
+    scores = alone()
+    assert not scores.moved.any()
+    found, share = linking(scores, seed=0, replicates=20), unlinkability(scores, seed=0, replicates=20)
+    assert not found.distinguishable
+    assert not share.distinguishable
+    json.dumps(share.to_dict(), allow_nan=False)
+    assert (share.control.permutations, share.low) == (0, 0)
 
 
 def test_hits_of_each_person_add_up() -> None:

@@ -77,7 +77,7 @@ def test_the_same_photo_may_be_kept_apart() -> None:
     )
     assert same.at[0].rate.value == 1
     assert same.at[0].verdict == "distinguishable from chance"
-    assert apart.at[0].verdict.startswith("not distinguishable from chance; leakage at most")
+    assert apart.at[0].verdict.startswith("not distinguishable from chance; this attack finds at most")
     assert apart.at[0].rate.low < 1 / 40 < apart.at[0].rate.high
     # Half of four photos are spent on the probe, the other two are left.
     assert (apart.at[0].probe_mean, apart.at[0].gallery_mean) == (2, 2)
@@ -91,7 +91,7 @@ def test_no_photo_is_ever_on_both_sides() -> None:
     asked, shown = np.repeat(np.arange(len(labels)), 3), np.arange(2, len(labels))
     rows = unit(random.normal(size=(len(labels), 8)))
     sides = averages.Sides.of(rows[asked], labels[asked], photo[asked], rows[shown], labels[shown], photo[shown])
-    order = averages._Order.of(sides, random)
+    order = averages._Order.of(sides, sides.places(random), random)
     for images in (1, 2, 4, None):
         taken = averages._first(order.probe, sides.probe.person, order.spendable, images)
         spent = [len(np.unique(photo[asked][taken][labels[asked][taken] == who])) for who in range(12)]
@@ -100,6 +100,52 @@ def test_no_photo_is_ever_on_both_sides() -> None:
         assert spent == most or images is not None
         # Three images are of one photo, so that two photos take more than three.
         assert max(spent) == (2 if images in (4, None) else 1)
+
+
+def test_everybody_with_as_many_photos_is_split_alike() -> None:
+    """So that a probe which is sent to somebody else meets the splits that it meets at home, and no others."""
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(8), [4, 5] * 4)
+    rows, photo = unit(random.normal(size=(36, 8))), np.arange(36)
+    sides = averages.Sides.of(rows, labels, photo, rows, labels, photo)
+    place, seen = sides.places(random), set()
+    assert all(sorted(place[labels == who].tolist()) == [*range((labels == who).sum())] for who in range(8))
+    assert len({tuple(place[labels == who].tolist()) for who in range(0, 8, 2)}) > 1
+    for _ in range(10):
+        order = averages._Order.of(sides, place, random)
+        spent = [frozenset(place[order.spendable & (labels == who)].tolist()) for who in range(8)]
+        assert [len(places) for places in spent] == [2] * 8
+        assert len({*spent[0::2]}) == len({*spent[1::2]}) == 1
+        seen.add(spent[0])
+    assert len(seen) > 3
+
+
+def statistics(seed: int, released: int) -> tuple[bool, float]:
+    """60 people of two photos, so many of them released as noise: whether that is accused, and how far from chance."""
+    random = np.random.default_rng(seed)
+    labels, photo = np.repeat(np.arange(60), 2), np.arange(120)
+    kept = np.concatenate([2 * who + random.permutation(2)[:released] for who in range(60)])
+    x, y = (unit(random.normal(size=(n, 16))) for n in (120, len(kept)))
+    how = {"sizes": ((None, None),), "ks": (1,), "seed": seed, "replicates": 2, "permutations": 99}
+    found = template_leakage(x, labels, y, labels[kept], query_photo=photo, gallery_photo=photo[kept], **how)
+    z = (found.observed - found.permuted.mean()) / found.permuted.std()
+    return found.at[0].distinguishable, float(z[0])
+
+
+@pytest.mark.slow
+def test_a_release_that_leaves_photos_out_is_not_accused() -> None:
+    """Whose only image is spent on the probe cannot be found: counted as a miss, it would put chance below chance."""
+    accused, z = zip(*(statistics(seed, released=1) for seed in range(40)), strict=True)
+    assert sum(accused) <= 5
+    assert abs(np.mean(z)) < 0.5
+
+
+@pytest.mark.slow
+def test_permutations_spread_as_the_attack_does() -> None:
+    """Splits of one's own for everybody would let the attack spread 1.3 times as wide as its permutations."""
+    _, z = zip(*(statistics(seed, released=2) for seed in range(80)), strict=True)
+    assert abs(np.mean(z)) < 0.35
+    assert 0.8 < np.std(z) < 1.15
 
 
 @given(st.integers(0, 500))

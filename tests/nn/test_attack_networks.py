@@ -9,14 +9,22 @@ from facemae.nn.matcher import Matcher, matching_loss
 from facemae.nn.unet import UNet
 
 
-@pytest.mark.parametrize("size", [(32, 32), (23, 37)])
-def test_an_untrained_unet_changes_nothing_and_learns_everywhere(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("size", "fold"), [((32, 32), 2), ((23, 37), 2), ((23, 37), 1)])
+def test_an_untrained_unet_changes_nothing_and_learns_everywhere(size: tuple[int, int], fold: int) -> None:
     torch.manual_seed(0)
-    net, pictures = UNet(width=8, levels=3), torch.rand(2, 3, *size)
+    net, pictures = UNet(width=8, levels=3, fold=fold), torch.rand(2, 3, *size)
     assert torch.equal(net(pictures), pictures)
     torch.nn.init.normal_(net.last.weight)
     net(pictures).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in net.parameters())
+
+
+def test_folded_pixels_come_out_where_they_went_in() -> None:
+    """A correction that is the folded picture itself doubles the picture, odd sides and all."""
+    net, pictures = UNet(width=16, levels=1), torch.rand(1, 3, 5, 6)
+    net.first = torch.nn.Identity()  # type: ignore[assignment]
+    net.last = torch.nn.Identity()  # type: ignore[assignment]
+    torch.testing.assert_close(net(pictures), 2 * pictures)
 
 
 def test_a_unet_sees_one_picture_at_a_time() -> None:

@@ -130,7 +130,7 @@ def test_nothing_empty_is_left_standing(tmp_path: Path, name: str) -> None:
             {"verdict": "not distinguishable from chance", "value": 0.003, "low": 0.001, "high": 0.0123},
             "a true rate of up to 1.23 % fits what was measured (blind guessing: 0.26 %)",
         ),
-        ({"verdict": "not distinguishable from chance"}, "strongest attacker tried does no better than blind guessing"),
+        ({"verdict": "not distinguishable from chance"}, "no better than blind guessing, but others in it do"),
         ({"same_photo": "include"}, "The attacker holds the very photos that were protected."),
         ({"k": None, "measure": "TAR at FAR 1 %"}, "of the attempts (TAR at FAR 1 %; 230 of 2,000)"),
         ({"k": 1}, "the one picture that the network finds most alike shows the right person"),
@@ -142,6 +142,14 @@ def test_nothing_empty_is_left_standing(tmp_path: Path, name: str) -> None:
 )
 def test_headline_says_what_kind_of_number_it_is(changed: dict[str, Any], said: str) -> None:
     assert said in card_of(full() | {"headline": headline(**changed)})
+
+
+def test_nobody_is_called_blind_while_another_attacker_sees() -> None:
+    content = bare() | {"headline": headline(attack=RELEASED)}
+    content = json.loads(json.dumps(content).replace('"distinguishable', '"not distinguishable'))
+    assert "**As far as this audit can see, the strongest attacker tried does no better" in card_of(content)
+    card = card_of(content | {"headline_same_photo": headline(same_photo="include", attack=RELEASED, value=0.71)})
+    assert "**Who holds the very photos that were protected finds the right person in about 71 of 100" in card
 
 
 def test_attackers_who_hold_more_are_told_by_their_own_worst_case() -> None:

@@ -24,11 +24,12 @@ from facemae.spec.recipe import (
     SyntheticSpec,
     VerifySpec,
 )
-from facemae.spec.table import StageCall, Table
+from facemae.spec.table import Table
+from facemae.spec.table_parts import StageCall
 from facemae.spec.validation import build
 
 RECIPES = Path(facemae.__file__).parent / "recipes"
-SCALED = ("table", "figure", "scale-")
+SCALED = ("table", "figure", "scale-", "audit")
 PACKAGED = sorted(
     str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.toml") if not path.name.startswith(SCALED)
 )
@@ -280,10 +281,10 @@ def test_a_base_of_the_package_is_never_taken_from_the_working_directory(
     ("name", "content", "said"),
     [
         ("x.toml", None, "no recipe file"),
-        ("nothing-like-it", None, "no such recipe: got 'nothing-like-it'; needed a .toml file or base"),
+        ("nothing-like-it", None, "no such recipe: got 'nothing-like-it'; needed a .toml file or audit, base"),
         ("x.toml", b"[mask\n", "x.toml is not TOML"),
         ("x.toml", b'note = "\xff"\n', "x.toml is not TOML"),
-        ("x.toml", b'extends = "y.toml"\n', "no such recipe: got 'y'; needed a .toml file or base"),
+        ("x.toml", b'extends = "y.toml"\n', "no such recipe: got 'y'; needed a .toml file or audit, base"),
     ],
 )
 def test_unreadable_files(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 from facemae.errors import RecipeError
 from facemae.spec.normalisation import Statistics
 from facemae.spec.reading import merge
-from facemae.spec.table import Table, stage_name
+from facemae.spec.table import Table
+from facemae.spec.table_parts import stage_name
 from facemae.spec.validation import build
 
 ORIGINAL = {"label": "Original", "train": "people"}
@@ -144,8 +145,8 @@ def test_settings_are_checked_under_their_key() -> None:
         "stages.masked.settings.ratio: input should be less than 1 (got 3)",
         "stages.masked.settings.epochs: unknown key, keys here are "
         "block, cell, deviation, fill, method, ratio, region, region_fill, seed, side, sigma",
-        "row: unknown key, keys here are audit, claims, data, files, imitations, judges, nonmembers, note, photos, "
-        "pictures, protocols, recognisers, recognize, rows, scale, seeds, stages, title, verify",
+        "row: unknown key, keys here are audit, claims, data, files, imitations, judges, nonmembers, note, outsiders, "
+        "photos, pictures, protocols, public, recognisers, recognize, rows, scale, seeds, stages, title, verify",
     ]
 
 

@@ -115,7 +115,7 @@ def test_shuffled_identities_are_near_chance(place: Path, photos: np.ndarray, tm
         for at in found[ATTACK]["at"]:
             assert at["control_low"] <= at["value"] <= at["control_high"]
             assert at["p_value"] > 0.05
-            assert at["verdict"].startswith("not distinguishable from chance; leakage at most")
+            assert at["verdict"].startswith("not distinguishable from chance; this attack finds at most")
         assert found[OWN]["at"][0]["verdict"] == "distinguishable from chance"
 
 

@@ -54,6 +54,14 @@ def test_ours_leads_back_to_the_originals(tmp_path: Path, original: FaceSet) -> 
     assert np.array_equal(read_linkage(private_of(out) / "map.csv", original, faces), linked)
 
 
+def test_ours_is_read_whatever_the_photos_are_called(tmp_path: Path) -> None:
+    original = originals(tmp_path / "original", [noise(i, 16) for i in range(2)], [0, 1])
+    write_people(original.directory, People(("a", "b"), ("a/\udcff.png", "b/1.png")))  # a name that is not UTF-8
+    out = mask(original.directory, tmp_path / "masked", MaskSpec(method="blur", sigma=0.01, seed=3), Execution())
+    linked = read_linkage(private_of(out), FaceSet.open(original.directory), FaceSet.open(out))
+    assert sorted(linked.tolist()) == [0, 1]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_foreign_csv(tmp_path: Path, original: FaceSet, encoding: str) -> None:
     path = csv(

@@ -1,6 +1,7 @@
 """One verb for a data owner: what leaves, what stays, and that nothing leaves where the gate says no."""
 
 import csv
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemae.errors import OutputExists, RecipeError
+from facemae.errors import DiskFull, OutputExists, RecipeError
 from facemae.faces.faceset import FaceSet
+from facemae.faces.metadata import MetadataAudit
+from facemae.faces.traces import Finding
+from facemae.faces.traces.copies import FalseAlarms
 from facemae.spec.recipe import AuditSpec, ExportSpec, ImportSpec, MaskSpec, ProtectSpec, ReconstructSpec
+from facemae.stages import release
 from facemae.stages.drop import drop
 from facemae.stages.export import export_faces
 from facemae.stages.linkage import read_linkage
@@ -110,6 +115,83 @@ def test_the_gate_names_the_attack_and_the_next_try_goes_on(place: Path, tmp_pat
     assert after.keys() == kept.keys()  # nothing was made twice
 
 
+def test_a_release_that_stands_is_held_to_new_limits(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    told = protect(asked(place), out, SPECS, plain())
+    with pytest.raises(NotReleased, match=r"release stands already, made without this limit: top1 at most 0"):
+        protect(asked(place, "top1:0"), out, SPECS, plain())
+    assert protect(asked(place, "top1:1"), out, SPECS, plain()) == told
+    (out / "audit" / "audit.json").unlink()
+    with pytest.raises(OutputExists, match="is not as it was made"):
+        protect(asked(place, "top1:1"), out, SPECS, plain())
+
+
+@pytest.mark.parametrize("ends", ["_beside", "write_pairs", "write_json"])
+def test_an_interrupted_release_leaves_nothing_in_the_way(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    out = tmp_path / "release"
+    locked = []
+
+    def full(*given: object) -> None:
+        locked.append((tmp_path / ".release.lock").is_file())
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release, ends, full)
+        with pytest.raises(DiskFull):
+            protect(asked(place), out, SPECS, plain())
+    assert locked == [True]  # nobody else writes there at the same time
+    assert [path.name for path in tmp_path.iterdir()] == ["release.work"]
+    (tmp_path / ".release.partial" / "data").mkdir(parents=True)  # as a killed run leaves it
+    with pytest.raises(NotReleased):
+        protect(asked(place, "top1:0"), out, SPECS, plain())
+    assert [path.name for path in tmp_path.iterdir()] == ["release.work"]
+    protect(asked(place), out, SPECS, plain())
+    assert (private_of(out) / "linkage.csv").is_file()
+
+
+def test_the_way_back_of_a_release_that_left_is_not_written_over(place: Path, tmp_path: Path) -> None:
+    out, kept = tmp_path / "release", private_of(tmp_path / "release")
+    protect(asked(place), out, SPECS, plain())
+    before = contents(kept)
+    out.rename(tmp_path / "published")
+    other = replace(SPECS, protect=ProtectSpec(format="parquet"))
+    with pytest.raises(OutputExists, match="is the way back of another release"):
+        protect(asked(place), out, other, plain())
+    with pytest.raises(OutputExists, match="is the way back of a release with other masks"):
+        protect(asked(place), out, SPECS, plain(), work=tmp_path / "new")
+    assert not out.exists()
+    assert contents(kept) == before
+    protect(asked(place), out, SPECS, plain())  # the same masks, the same way back
+    assert (contents(kept), contents(out)) == (before, contents(tmp_path / "published"))
+
+
+def test_who_is_refused_for_an_order_is_told_how_to_draw_another(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Finding("order", "listing: people", "rank correlation +0.70", 64, 64, (), "critical", 0.04)
+    found = MetadataAudit(64, 64, 0, (order,), (), (), FalseAlarms(0, 1, 0.0, "people outside"))
+    monkeypatch.setattr(release, "_beside", lambda *given: found)
+    with pytest.raises(NotReleased, match=r"order gives the originals away.*another --work"):
+        protect(asked(place), tmp_path / "release", SPECS, plain())
+    assert [path.name for path in tmp_path.iterdir()] == ["release.work"]
+
+
+@pytest.mark.parametrize("below", ["out", "work"])
+def test_nothing_is_made_among_the_photos(place: Path, tmp_path: Path, below: str) -> None:
+    photos = tmp_path / "photos"
+    places = {"out": tmp_path / "release", "work": tmp_path / "work"} | {below: photos / below}
+    photos.mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    for faces in ("photos", "link"):
+        with pytest.raises(RecipeError, match="apart"):
+            protect(
+                replace(asked(place), faces=str(tmp_path / faces)), places["out"], SPECS, plain(), work=places["work"]
+            )
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "photos"]
+
+
 def test_photos_of_people_need_an_embedder_and_drawn_ones_have_one(place: Path, tmp_path: Path) -> None:
     alone = replace(asked(place), embedders={})
     with pytest.raises(RecipeError, match="--embedder: got none; needed a face recognition network"):
@@ -187,6 +269,7 @@ def test_dropping_the_worst_is_told_apart_from_what_chose(place: Path, tmp_path:
     assert len(parts) == 4
     card = (tmp_path / "release" / "README.md").read_text()
     assert "16 of 64 records" in card
+    assert "table above" not in card  # a card has none
     assert "left out after a first audit" in card
 
 

@@ -48,6 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     town(place / "strangers", 50, 2, seed=1, name="B")
     town(place / "public", 8, 4, seed=2, name="C")
     town(place / "trained", 50, 2, seed=3, name="D")
+    town(place / "outsiders", 60, 2, seed=4, name="E")
     write_recogniser(place / "net")
     write_recogniser(place / "phi", seed=1)
     write_model(place / "model", tiny_mae())
@@ -140,6 +141,7 @@ def test_every_attacker_runs_on_what_is_given(place: Path, monkeypatch: pytest.M
         public=place / "public",
         masked=place / "masked",
         trained=place / "trained",
+        outsiders=place / "outsiders",
     )
     spec = FULL.model_copy(update={"trained_on": {"net": "nobody's faces"}, "same_photo": "exclude"})
     found = audit(given, place / "full", spec, plain(), cache=place / "cache")
@@ -149,16 +151,19 @@ def test_every_attacker_runs_on_what_is_given(place: Path, monkeypatch: pytest.M
         "Org. to Org.",
         "Org. to released",
         "template of retrieval (all images)",
-        "imitator",
-        "cross-matcher",
-        "inverter",
-        "visible patches",
+        *both("imitator"),
+        *both("cross-matcher"),
+        *both("inverter"),
+        *both("visible patches"),
     ]
-    assert [row["attack"] for row in found["attacks"] if row["embedder"] == "its own"] == ["parrot", "imitating parrot"]
+    own = [row["attack"] for row in found["attacks"] if row["embedder"] == "its own"]
+    assert own == [*both("parrot"), *both("imitating parrot")]
     assert {row["attack"] for row in found["attacks"] if row["embedder"] == "phi"} == set(of_net)
     # Members and strangers come the same way in every attack, so all of them are asked for the open set.
     assert all(row["open_set"]["nonmember_people"] == 50 for row in found["attacks"])
     assert [row["score"] for row in found["membership"]] == ["loss", "phi-distance"]
+    # Of the model other people are asked than of the release: those from where its photos came.
+    assert {(row["members"], row["nonmembers"]) for row in found["membership"]} == {(50, 60)}
     assert [(row["name"], row["trained_on"], row["loss_network"]) for row in found["embedders"]] == [
         ("net", "nobody's faces", False),
         ("phi", None, True),
@@ -166,7 +171,45 @@ def test_every_attacker_runs_on_what_is_given(place: Path, monkeypatch: pytest.M
     tried = {row["name"]: set(row["tried"]) for row in found["attackers"] if row["embedder"] in ("net", "its own")}
     assert tried["visible patches"] == {"as stored", "mean", "smooth"}
     assert "Procrustes" in tried["cross-matcher"]
-    assert found["headline"]["attacks"] == 14
+    assert found["headline"]["attacks"] == 24
+
+
+def both(attack: str) -> tuple[str, str]:
+    """Image by image, and all images of a person together."""
+    return attack, f"template of {attack} (all images)"
+
+
+def test_who_looks_through_another_attackers_eyes_may_put_images_together(place: Path, tmp_path: Path) -> None:
+    """Learned once, asked twice; the template of an attacker is that attacker's own vectors, pooled."""
+    spec = FULL.model_copy(update={"attackers": ("template", "imitator"), "same_photo": "exclude"})
+    given = inputs(place, process=place / "model", masked=place / "masked")
+    found = audit(given, tmp_path / "out", spec, plain(), cache=place / "cache")
+    rows = {row["attack"]: row for row in found["attacks"]}
+    assert {*both("imitator"), *both("retrieval")[1:]} < {*rows}
+    assert rows["template of imitator (all images)"]["at"] != rows["template of retrieval (all images)"]["at"]
+    assert rows["template of imitator (all images)"]["at"][0]["trials"] == PEOPLE
+    alone = spec.model_copy(update={"attackers": ("imitator",)})
+    found = audit(given, tmp_path / "alone", alone, plain(), cache=place / "cache")
+    assert [row["attack"] for row in found["attacks"]] == ["Org. to Org.", "Org. to released", "imitator"]
+
+
+def test_two_releases_of_the_same_photos_are_linked_with_and_without_them(place: Path, tmp_path: Path) -> None:
+    mask(place / "original", tmp_path / "again", MaskSpec(cell=8, seed=4), plain())
+    given = inputs(place, imitation=tmp_path / "again", imitation_linkage=private_of(tmp_path / "again"))
+    found = audit(given, tmp_path / "out", QUICK, plain(), cache=place / "cache")
+    name = "released-by-same-process to released"
+    asked = [row["same_photo"] for row in found["unlinkability"] if row["attack"] == name]
+    assert asked == ["exclude", "include"] == [row["same_photo"] for row in found["linking"] if row["attack"] == name]
+
+
+def test_what_cannot_be_asked_of_the_model_is_refused_before_anybody_learns(place: Path, tmp_path: Path) -> None:
+    spec = FULL.model_copy(update={"attackers": ("cross-matcher", "membership")})
+    given = inputs(
+        place, process=place / "model", public=place / "public", trained=place / "trained", outsiders=place / "trained"
+    )
+    with pytest.raises(DataError, match="shares people with"):
+        audit(given, tmp_path / "out", spec, plain(), cache=tmp_path / "cache")
+    assert not [*(tmp_path / "cache").glob("cross-matcher-*")]
 
 
 def belongings(place: Path, **more: Any) -> Belongings:
@@ -181,7 +224,7 @@ def test_nobody_is_dropped_in_silence(place: Path) -> None:
         "cross-matcher": "--public, and --process or --public-released with --public-linkage",
         "inverter": "--public, and --process or --public-released with --public-linkage",
         "visible": "--masked",
-        "membership": "--process, --trained and --nonmembers",
+        "membership": "--process, --trained and --outsiders",
     }
 
 
@@ -225,6 +268,10 @@ def test_another_tools_model_masks_and_people_are_refused(place: Path, tmp_path:
         ({"process": other}, "is not the model of"),
         ({"masked": hidden}, "is not what .* was made from"),
         ({"process": place / "model", "public": place / "original"}, "--public .* shares people with the originals"),
+        (
+            {"process": place / "model", "public": place / "strangers", "nonmembers": place / "strangers"},
+            "--public .* shares people with --nonmembers: got 50, first 'B000'; needed people who are asked for",
+        ),
     ):
         with pytest.raises(DataError, match=said) as raised:
             audit(inputs(place, **more), tmp_path / "out", spec, plain(), cache=place / "cache")

@@ -1,14 +1,17 @@
 """Finished directories, written by hand, to a table whose every number is worked out here."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from facemae.errors import RecipeError
+from facemae.spec.manifest import Manifest, write_manifest
 from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED, PairedResult, RateResult
 from facemae.spec.table import Table
 from facemae.stages.audit import REPLICATES as AUDIT_REPLICATES
@@ -225,6 +228,26 @@ def test_leakage_compares_the_release_with_the_originals_own(made: Made) -> None
     assert "one seed" in leakage.method
 
 
+def test_a_fall_goes_from_the_fewest_people_of_the_curve_to_all(made: Made, tmp_path: Path) -> None:
+    audits = {
+        name: write_audit(tmp_path / name, [(attack, "exclude", whole)], curve=True)
+        for name, attack, whole in (("Original", UNPROTECTED, 0.45), ("Soft", RELEASED, 0.3))
+    }
+    for directory in audits.values():
+        manifest = {"stage": "audit", "kind": "audit", "digest": "ab" * 32, "spec": {"draws": 20}}
+        write_manifest(directory, Manifest(**manifest, parents={}, facts={}, facemae="0"))
+    claims = ({"claim": "soft ones fall further", "a": "Soft", "b": "Original", "metric": "fall:*:2"},)
+    falling = table(claims=claims, audit={"identities": (5, 10)})
+    *_, paired, told = tabulate(falling, replace(made, audits=made.audits | audits))
+    found = find(paired, "Soft", "Original", "fall:judge:2")
+    # Both find 0.5 among 5 people; among all 20 one finds 0.3 and the other 0.45.
+    assert found.value == pytest.approx(0.15)
+    # Bands of 0.2 over draws that are worth four, and no bootstrap variance between matched replicates.
+    half = student.ppf(0.975, 3) * (2 * (0.2 / (2 * 1.959964)) ** 2 / 4) ** 0.5
+    assert found.smallest_resolvable == pytest.approx(half, rel=1e-6)
+    assert [(claim.metric, claim.verdict) for claim in told] == [("fall:judge:2", "reproduced")]
+
+
 def test_rows_carry_their_attacks_curves_and_open_sets(made: Made) -> None:
     (original, soft, twin), *_ = tabulate(table(), made)
     found = [(x.attack, x.same_photo, x.k, x.value) for x in soft.leakage]
@@ -319,6 +342,44 @@ def test_the_worst_is_chosen_on_one_half_and_told_on_the_other(made: Made, tmp_p
     assert (original.worst.attack, original.worst.value, original.worst.difference) == (UNPROTECTED, 0.8, None)
     assert original.worst_same_photo is None
     assert twin.worst is None
+
+
+def rewritten(audit: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
+    """The same audit with other numbers at K = 2, one an attack."""
+    content = json.loads((audit / AUDIT).read_text())
+    change([attack["at"][1] for attack in content["attacks"]])
+    (audit / AUDIT).write_text(json.dumps(content))
+    return audit
+
+
+def test_the_worst_is_what_finds_most_beyond_chance(made: Made, tmp_path: Path) -> None:
+    """As in the audit's own headline: 0.36 where blind guessing finds 0.3 is less than 0.25 where it finds 0.06."""
+
+    def easy(at: list[dict[str, Any]]) -> None:
+        at[2]["halves"][0]["chance"] = 0.3
+
+    attacks = [(UNPROTECTED, "exclude", 0.8), (RELEASED, "exclude", 0.25), (IMITATED, "exclude", 0.36)]
+    (_, soft, _), *_ = tabulate(table(), audited(made, rewritten(write_audit(tmp_path / "a", attacks), easy)))
+    assert soft.worst is not None
+    assert (soft.worst.attack, soft.worst.value) == (RELEASED, 0.25)
+
+
+def test_nobody_found_by_few_is_not_nobody_found_by_all(made: Made, tmp_path: Path) -> None:
+    """Relative leakage of a source keeps the upper end of its own few people, whatever the gallery holds."""
+
+    def few(at: list[dict[str, Any]]) -> None:
+        at[1] |= {"value": 0.0, "low": 0.0, "high": 0.43, "hits": 0}
+
+    audit = write_audit(tmp_path / "a", [(UNPROTECTED, "exclude", 0.8), (RELEASED, "exclude", 0.3)])
+    with np.load(audit / AUDIT_REPLICATES) as stored:
+        draws = dict(stored)
+    draws[replicates_of(1)[0]] = np.zeros_like(draws[replicates_of(1)[0]])
+    np.savez(audit / AUDIT_REPLICATES, **draws)
+    (_, soft, _), *_ = tabulate(table(), audited(made, rewritten(audit, few)))
+    found = soft.leakage[-1]
+    assert (found.attack, found.k, found.value) == (RELEASED, 2, 0.0)
+    assert found.relative is not None
+    assert (found.relative.low, found.relative.high) == pytest.approx((0, 0.43 / 0.8))
 
 
 def test_a_claim_about_an_attack_that_nobody_ran_is_one_line(made: Made, tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_equals_the_network_on_photo_and_mirror_image(vectors: np.ndarray, netwo
     assert np.abs(upright - mirrored).max() > 1e-2
 
 
+def test_upright_alone_is_the_first_half(vectors: np.ndarray, network: Path, faces: FaceSet, tmp_path: Path) -> None:
+    how = {"precision": "fp32", "world": ALONE, "execution": plain(), "mirrored": False}
+    upright = embed_faces(load_embedder(network), faces, tmp_path / "v.npy", **how)
+    assert upright.shape == (len(faces), 1, 16)
+    assert np.array_equal(upright[:, 0], vectors[:, 0])
+
+
 @pytest.mark.parametrize("batch", [1, 256])
 def test_batch_changes_no_bit(batch: int, vectors: np.ndarray, network: Path, faces: FaceSet, tmp_path: Path) -> None:
     assert np.array_equal(run(network, faces, tmp_path / "v.npy", plain(batch=batch)), vectors)

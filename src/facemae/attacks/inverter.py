@@ -126,7 +126,7 @@ def _restored(owned: Owned, steps: Steps, faces: FaceSet) -> Rows:
     body = nn.Sequential(*steps, nn.Hardtanh(0.0, 1.0), judge)
     network = Embedder(body, input_size=size, embedding=judge.embedding, normalize=RAW)
     network = prepare(network, owned.world.device)
-    return vectors_through(network, faces, cache=owned.cache, execution=owned.execution)[:, 0]
+    return vectors_through(network, faces, cache=owned.cache, execution=owned.execution, mirrored=False)[:, 0]
 
 
 def _halves(public: Released, parts: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from facemae.nn.backbones import build_backbone, own_width
 from facemae.nn.embedder import Embedder, prepare
 from facemae.spec.recipe import RecognizeSpec
 from facemae.train.recognize import recognize
+from facemae.train.world import of_all
 
 MODEST = RecognizeSpec(backbone="mbf", batch=128)
 """How the parrot trains where nothing else is asked for; its iterations are the attacker's budget."""
@@ -56,7 +57,8 @@ class Parrot:
         network = self._trained(owned, public)
 
         def vectors(faces: FaceSet) -> np.ndarray:
-            return vectors_through(network, faces, cache=owned.cache, execution=owned.execution)
+            how = {"cache": owned.cache, "execution": owned.execution}
+            return vectors_through(network, faces, mirrored=False, **how)  # type: ignore[arg-type]
 
         def ask(photos: FaceSet) -> Rows:
             if process is None:
@@ -66,7 +68,10 @@ class Parrot:
         return Fitted(ask=ask, find=lambda released: vectors(released.faces)[:, 0], chosen=self.spec.backbone)
 
     def _trained(self, owned: Owned, public: Released) -> Embedder:
-        spec = self.spec.model_copy(update={"iterations": owned.steps, "epochs": None, "seed": owned.seed})
+        # Enlarging pictures would teach nothing; networks halve their side four times.
+        size = min(self.spec.input_size, max(16, public.original.size[0] // 16 * 16))
+        own = {"iterations": owned.steps, "epochs": None, "seed": owned.seed, "input_size": size}
+        spec = self.spec.model_copy(update=own)
         directory = workshop(owned, "parrot", spec.model_dump(), public)
         # The attacker knows whom public photos show, whatever numbers the process gave them.
         faces = Selection(public.faces, np.arange(len(public.faces)), public.person)
@@ -75,4 +80,7 @@ class Parrot:
         body = build_backbone(spec.backbone, width=width, input_size=spec.input_size, embedding=spec.embedding)
         network = Embedder(body, input_size=spec.input_size, embedding=spec.embedding)
         recognize(network, faces, spec, directory=directory, world=owned.world, execution=owned.execution)
+        # Every rank has batch statistics of its own; vectors that ranks share have to come from one network.
+        learned = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(of_all(learned, owned.world)[0])
         return prepare(network.frozen(), owned.world.device)

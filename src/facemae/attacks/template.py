@@ -47,9 +47,12 @@ class Template:
 
     def fit(self, owned: Owned) -> Fitted:
         """Whatever the inner attacker learns."""
-        inner = self.inner.fit(owned)
+        return self.over(self.inner.fit(owned), seed=owned.seed)
+
+    def over(self, inner: Fitted, *, seed: int) -> Fitted:
+        """The same over an inner attacker who has learned already."""
         told = inner.ask, inner.find, inner.chosen, inner.tried
-        return _Pooled(*told, inner=inner, how=self, seed=owned.seed)
+        return _Pooled(*told, inner=inner, how=self, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from facemae.spec.manifest import digest_of
 from facemae.train.embed import embed_faces
 from facemae.train.world import join
 
-VERSION = 1
+VERSION = 2
 """Part of what names a fitted network: raised whenever the same request is learned in another way."""
 
 RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -32,13 +32,15 @@ def judge_of(name: str, network: Embedder, *, cache: Path, execution: Execution)
 
 
 def vectors_through(
-    network: Embedder, faces: FaceSet, *, cache: Path, execution: Execution
-) -> Float32[np.ndarray, "n 2 d"]:
-    """Raw vectors of every record of ``faces`` and its mirror image, from ``cache`` where they are there."""
-    key = digest_of("attack-vectors", {}, {"network": fingerprint(network.frozen()), "faces": faces.digest})
+    network: Embedder, faces: FaceSet, *, cache: Path, execution: Execution, mirrored: bool = True
+) -> Float32[np.ndarray, "n views d"]:
+    """Raw vectors of every record of ``faces``, and of its mirror image, from ``cache`` where they are there."""
+    parents = {"network": fingerprint(network.frozen()), "faces": faces.digest}
+    key = digest_of("attack-vectors", {} if mirrored else {"mirrored": False}, parents)
     cache.mkdir(parents=True, exist_ok=True)
     out = cache / f"vectors-{key[:16]}.npy"
-    return embed_faces(network, faces, out, precision="fp32", world=join(execution.device), execution=execution)
+    world = join(execution.device)
+    return embed_faces(network, faces, out, precision="fp32", world=world, execution=execution, mirrored=mirrored)
 
 
 def fingerprint(network: nn.Module) -> str:

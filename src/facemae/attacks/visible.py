@@ -1,5 +1,6 @@
 """The attacker who looks at the true pixels alone: does leakage come from them or from the decoder?"""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,16 +21,20 @@ pixels nearby, weighted by a Gaussian as wide as a cell."""
 
 
 class Painted(FaceSet):
-    """A masked set whose hidden cells are filled in from the visible ones."""
+    """Records ``rows`` of a masked set (None: all), their hidden cells filled in from the visible ones."""
 
-    def __init__(self, masked: FaceSet, paint: Paint) -> None:
+    def __init__(self, masked: FaceSet, paint: Paint, rows: np.ndarray | None = None) -> None:
         super().__init__(masked.directory, masked.manifest)
-        self._args = masked, paint
+        self._args = masked, paint, rows
+        if rows is not None:
+            self.index = np.array(self.index[rows])
 
     @property
     def digest(self) -> str:
-        """Names the set and how it is painted."""
-        return f"{self.manifest.digest}:{self._args[1]}"
+        """Names the set, the records, and how they are painted."""
+        _, paint, rows = self._args
+        some = "" if rows is None else f":{hashlib.sha256(np.asarray(rows, np.int64).tobytes()).hexdigest()}"
+        return f"{self.manifest.digest}:{paint}{some}"
 
     def image(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         """Record ``i`` with its hidden cells filled in."""
@@ -94,11 +99,13 @@ class Visible:
         held = split(public, owned.seed).held
         trial = Trial.of(public, held)
         probes = unit_rows(owned.judge.vectors(public.original)[public.photo[held], 0])
-        return {paint: trial.score(probes, unit_rows(_painted_vectors(owned, masked, paint)[held])) for paint in PAINTS}
+        return {paint: trial.score(probes, unit_rows(_painted_vectors(owned, masked, paint, held))) for paint in PAINTS}
 
 
-def _painted_vectors(owned: Owned, masked: FaceSet, paint: Paint) -> Rows:
-    if paint == PAINTS[0]:
+def _painted_vectors(owned: Owned, masked: FaceSet, paint: Paint, rows: np.ndarray | None = None) -> Rows:
+    """Raw vectors of the records ``rows``, or of all: nobody pays for pictures that choose nothing."""
+    if rows is None and paint == PAINTS[0]:
         return owned.judge.vectors(masked)[:, 0]
-    painted = Painted(FaceSet.open(masked.directory, kind="masked"), paint)
-    return vectors_through(owned.judge.network, painted, cache=owned.cache, execution=owned.execution)[:, 0]
+    painted = Painted(FaceSet.open(masked.directory, kind="masked"), paint, rows)
+    how = {"cache": owned.cache, "execution": owned.execution}
+    return vectors_through(owned.judge.network, painted, mirrored=False, **how)[:, 0]  # type: ignore[arg-type]

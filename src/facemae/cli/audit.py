@@ -31,7 +31,7 @@ Phi = Annotated[list[str] | None, typer.Option(metavar=NETWORK, help="The same, 
 Linkage = Annotated[Path | None, typer.Option(help="OUT.private of `mask`, or a CSV of path pairs.")]
 Imitation = Annotated[Path | None, typer.Option(help="The same photos through the same process again.")]
 ImitationLinkage = Annotated[Path | None, typer.Option(help="The linkage of the imitation.")]
-Nonmembers = Annotated[Path | None, typer.Option(help="People who are in no release and trained no model.")]
+Nonmembers = Annotated[Path | None, typer.Option(help="People like those of ORIGINAL who are in no release.")]
 Process = Annotated[Path | None, typer.Option(help="The model that made the release: it can be repeated.")]
 Public = Annotated[Path | None, typer.Option(help="Photos of other people, from whom attackers learn.")]
 PublicReleased = Annotated[
@@ -40,6 +40,7 @@ PublicReleased = Annotated[
 PublicLinkage = Annotated[Path | None, typer.Option(help="The linkage of --public-released.")]
 Masked = Annotated[Path | None, typer.Option(help="The masked set behind the release: visible patches.")]
 Trained = Annotated[Path | None, typer.Option(help="Photos that trained --process: who was among them?")]
+Outsiders = Annotated[Path | None, typer.Option(help="Others, from where the --trained photos came.")]
 Reference = Annotated[Path | None, typer.Option(help="A model of other people, to compare --process with.")]
 Limits = Annotated[
     list[str] | None,
@@ -68,6 +69,7 @@ def audit(
     public_linkage: PublicLinkage = None,
     masked: Masked = None,
     trained: Trained = None,
+    outsiders: Outsiders = None,
     reference: Reference = None,
     limits: Limits = None,
     cache: Cache = None,
@@ -103,6 +105,7 @@ def audit(
         masked=masked,
         trained=trained,
         reference=reference,
+        outsiders=outsiders,
     )
     run = execution(device, workers)
     _audit(inputs, out, cache, recipe, with_seed(settings, seed), limits or [], run, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from facemae.measure.claims import Verdict, verdict
 from facemae.measure.control import Control, chance, max_statistic
+from facemae.measure.fall import Curve, fall_difference
 from facemae.measure.intervals import (
     Difference,
     PeopleTally,
@@ -28,6 +29,7 @@ from facemae.measure.worst import Outcome, Worst, family_wise, worst_case
 __all__ = [
     "FLOAT32",
     "Control",
+    "Curve",
     "CurvePoint",
     "Difference",
     "HalfRate",
@@ -61,6 +63,7 @@ __all__ = [
     "cluster_bootstrap",
     "count_ahead",
     "d_sys",
+    "fall_difference",
     "family_wise",
     "first_half",
     "flip_sum",

@@ -35,21 +35,42 @@ class Control:
 
 @dataclass(frozen=True)
 class Trials:
-    """One attack's probes as the control needs them: people are gallery identities 0 … M-1, −1 is no image."""
+    """One attack's probes as the control needs them: people are gallery identities 0 … M-1, −1 is no image.
+
+    ``place`` is that of each image in ``nearest`` among those of its person, ``spent`` the places of what a probe may
+    not find of its own person.
+    """
 
     nearest: Int[np.ndarray, "q k"]
+    place: Int[np.ndarray, "q k"]
     person: Int[np.ndarray, " q"]
     images: Int[np.ndarray, " people"]
-    gone: Int[np.ndarray, " q"]
+    spent: Int[np.ndarray, "q m"]
 
     def hits(self, wanted: Int[np.ndarray, " q"], ks: tuple[int, ...]) -> Bool[np.ndarray, "q ks"]:
-        """Whether the K nearest of each probe hold one image of the person it is asked for."""
-        match = np.logical_or.accumulate(self.nearest == wanted[:, None], axis=1)
-        return match[:, [k - 1 for k in ks]]
+        """Whether the K nearest of each probe hold one image that counts of the person it is asked for."""
+        match = self.nearest == wanted[:, None]
+        for spent in self._spent_at(wanted).T:
+            match &= self.place != spent[:, None]
+        return np.logical_or.accumulate(match, axis=1)[:, [k - 1 for k in ks]]
+
+    def counting(self, wanted: Int[np.ndarray, " q"]) -> Int[np.ndarray, " q"]:
+        """How many images of the person it is asked for count as a hit of each probe."""
+        return self.images[wanted] - distinct(self._spent_at(wanted))
 
     def only(self, kept: Bool[np.ndarray, " q"]) -> "Trials":
         """Some of the probes against the same gallery."""
-        return replace(self, nearest=self.nearest[kept], person=self.person[kept], gone=self.gone[kept])
+        parts = {name: getattr(self, name)[kept] for name in ("nearest", "place", "person", "spent")}
+        return replace(self, **parts)
+
+    def _spent_at(self, wanted: Int[np.ndarray, " q"]) -> Int[np.ndarray, "q m"]:
+        # n − 1 images to find at home and n at somebody else's would spread the permutations wider than the attack.
+        return np.where(self.spent >= 0, self.spent % self.images[wanted][:, None], -1)
+
+    @property
+    def gone(self) -> Int[np.ndarray, " q"]:
+        """Images that each probe may not find."""
+        return distinct(self.spent)
 
     @property
     def left(self) -> Int[np.ndarray, " q"]:
@@ -70,6 +91,12 @@ def chance(images: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
     for drawn in range(k):
         missed = missed * np.maximum(images - own - drawn, 0) / np.maximum(images - drawn, 1)
     return np.where(own > 0, 1 - missed, 0.0)
+
+
+def distinct(rows: Int[np.ndarray, "q m"]) -> Int[np.ndarray, " q"]:
+    """How many different numbers each row holds, −1 aside."""
+    ordered = np.sort(rows, axis=1)
+    return ((ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)).sum(axis=1)
 
 
 def blocks(images: Int[np.ndarray, " people"]) -> Int[np.ndarray, " people"]:
@@ -113,19 +140,17 @@ def permute(
 
     The first array is over all probes, for ``max_statistic``; the second over the probes whose person was moved, for
     the control (NaN where none was). Whole people move, within ``blocks``; the excess takes out what is left of the
-    difference in numbers within a block. Row r is the same permutation for every attack on the same numbers of images.
+    difference in numbers within a block. As many images as a probe may not find at home count for nothing at whoever it
+    is sent to. Row r is the same permutation for every attack on the same numbers of images.
     """
-    numbers, number = np.unique(trials.images, return_inverse=True)
     excluded, gone = np.unique(trials.gone, return_inverse=True)
-    left = int(trials.images.sum()) - excluded[:, None]
-    of_others = np.stack([chance(left, numbers[None], k) for k in ks], axis=-1)
-    of_own = np.stack([trials.chance(k) for k in ks], axis=-1)
+    left, numbers = int(trials.images.sum()) - excluded[:, None], np.arange(int(trials.images.max()) + 1)
+    blind = np.stack([chance(left, numbers[None], k) for k in ks], axis=-1)
     everybody, moved_only = (np.full((permutations, len(ks)), np.nan) for _ in range(2))
     for p, goal in enumerate(shuffles(trials.images, permutations=permutations, seed=seed)):
         wanted = goal[trials.person]
         moved = wanted != trials.person
-        expected = np.where(moved[:, None], of_others[gone, number[wanted]], of_own)
-        excess = trials.hits(wanted, ks) - expected
+        excess = trials.hits(wanted, ks) - blind[gone, trials.counting(wanted)]
         everybody[p] = excess.mean(axis=0)
         if moved.any():
             moved_only[p] = excess[moved].mean(axis=0)
@@ -134,7 +159,8 @@ def permute(
 
 def control_of(moved: Float[np.ndarray, " p"], expected: float) -> Control:
     """The control beside an attack whose chance is ``expected``, from its column of ``permute``'s second array."""
-    rates = np.clip(moved[~np.isnan(moved)] + expected, 0, 1)
+    # Rounded, for chance less chance is not always 0 where no permutation finds anybody.
+    rates = np.clip(np.round(moved[~np.isnan(moved)] + expected, 12), 0, 1)
     if not len(rates):  # a gallery of one person: there is nobody else to ask for
         return Control(expected, expected, expected, len(moved))
     low, high = np.quantile(rates, [0.025, 0.975])
@@ -146,8 +172,10 @@ def max_statistic(observed: Float[np.ndarray, " m"], permuted: Float[np.ndarray,
 
     z standardises each statistic by its mean and deviation over the permutations and the observed one, which is one of
     them if nothing is there to be found. The columns may come from several attacks as long as the same row is the same
-    permutation. Source: Westfall and Young 1993, single step.
+    permutation. What a permutation leaves undefined (NaN) counts as reached. Source: Westfall and Young 1993, single
+    step.
     """
+    permuted = np.where(np.isnan(permuted), observed, permuted)
     every = np.concatenate([observed[None], permuted])
     z = (every - every.mean(axis=0)) / np.maximum(every.std(axis=0), 1e-12)
     # The slack keeps a permutation that ties with the observed statistic on its side in spite of rounding.

@@ -225,13 +225,13 @@ def paired_ratio(
     replicates_a: Float[np.ndarray, " r"],
     replicates_b: Float[np.ndarray, " r"],
     *,
-    people: int,
+    bounds: tuple[float, float],
     level: float = 0.95,
 ) -> Ratio | None:
     """a / b with the percentile interval of matched replicates (same people, same bootstrap seed); None where b is 0.
 
     Replicates in which b is 0 are left out. Where those of a show no variance at all (nobody or everybody is found),
-    the interval also holds Wilson's bounds of a for so many people, over b.
+    the interval also holds a's own ``bounds`` (``rate_from_replicates``: Wilson's for its people) over b.
     """
     if b <= 0:
         return None
@@ -239,8 +239,7 @@ def paired_ratio(
         ratios = replicates_a / replicates_b
     low, high = _percentiles(np.where(np.isfinite(ratios), ratios, np.nan), a / b, level)
     if np.nanvar(replicates_a) == 0:
-        floor_low, floor_high = wilson_bounds(a, people, level=level)
-        low, high = min(low, floor_low / b), max(high, floor_high / b)
+        low, high = min(low, bounds[0] / b), max(high, bounds[1] / b)
     return Ratio(a / b, min(low, a / b), max(high, a / b))
 
 

@@ -64,7 +64,8 @@ class LeakageAtK:
         """The finding in words, with the upper bound where the attack is not told from chance."""
         if self.distinguishable:
             return "distinguishable from chance"
-        return f"not distinguishable from chance; leakage at most {self.rate.high:.2%} (chance {self.chance:.2%})"
+        most, blind = f"{self.rate.high:.2%}", f"{self.chance:.2%}"
+        return f"not distinguishable from chance; this attack finds at most {most} (chance {blind})"
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``k identities``, the rate's, ``chance control control_low control_high p_value verdict halves``."""
@@ -140,9 +141,10 @@ def leakage(
 
     Interval: bootstrap over probe people with the gallery fixed. Chance: the mean of 1 − C(N−n_i, K) / C(N, K) over
     probes, N eligible images and n_i of the person. Control: identities permuted as whole groups among people with
-    (nearly) as many gallery images; the verdict by the maximum over K of the standardised excess over chance under
-    these permutations. ``identities`` asks for the curve over M people: probes and gallery cut to the first M of a
-    random order of the gallery's people, nested in M, the mean of at least 20 such draws with the 2.5 to 97.5 % band.
+    (nearly) as many gallery images, as many of them left out as at home; the verdict by the maximum over K of the
+    standardised excess over chance under these permutations. ``identities`` asks for the curve over M people: probes
+    and gallery cut to the first M of a random order of the gallery's people, nested in M, the mean of at least 20 such
+    draws with the 2.5 to 97.5 % band.
 
     ``first`` marks the probes of the first half of the people (``first_half``); each K then carries the rate of either
     half. ``parts`` names groups of probes that are also measured alone, against the same gallery; one without a mated
@@ -156,9 +158,7 @@ def leakage(
         raise DataError("nothing to measure", got="no K", needed="at least one number of nearest images, K ≥ 1")
     attack = mated_attack(query_emb, query_labels, gallery_emb, gallery_labels, exclude)
     found, _ = attack.nearest(max(ks), divide, product)
-    nearest = np.where(found >= 0, attack.identity[found], -1)
-    trials = Trials(nearest, attack.person, attack.images, attack.gone)
-    search = _Search(trials, attack.rows, query_labels, first, ks, seed, replicates, permutations, level)
+    search = _Search(attack.trials(found), attack.rows, query_labels, first, ks, seed, replicates, permutations, level)
     whole = search.by(np.ones(len(query_labels), np.bool_))
     assert whole is not None, "an attack has a mated probe"
     named = {name: search.by(asked) for name, asked in (parts or {}).items()}

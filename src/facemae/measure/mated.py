@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facemae.errors import DataError
+from facemae.measure.control import Trials, distinct
 from facemae.measure.retrieval import Exclude, Product, best_mates, excluded_rows, topk
 
 Arrays = tuple[np.ndarray, ...]
@@ -44,9 +45,7 @@ class Attack:
     @property
     def gone(self) -> np.ndarray:
         """Gallery images excluded for each probe (all of its own person)."""
-        ordered = np.sort(self.banned, axis=1)
-        repeated = np.diff(ordered, axis=1, prepend=-1) == 0
-        return ((ordered >= 0) & ~repeated).sum(axis=1)
+        return distinct(self.banned)
 
     def nearest(self, k: int, divide: Divide, product: Product) -> tuple[np.ndarray, np.ndarray]:
         """Indices and scores of each probe's k nearest gallery images, as in ``topk``."""
@@ -56,6 +55,18 @@ class Attack:
 
         found, scores = divide(search, len(self.probes))
         return found, scores
+
+    def trials(self, found: np.ndarray) -> Trials:
+        """What the control needs of the images ``found`` (gallery rows, −1 for none): whose each is, and which."""
+        images = self.images
+        place = np.empty(len(self.identity), np.int64)
+        order = np.argsort(self.identity, kind="stable")
+        place[order] = np.arange(len(order)) - np.repeat(np.cumsum(images) - images, images)
+        person, which, spent = (
+            np.where(rows >= 0, of[rows], -1)
+            for of, rows in ((self.identity, found), (place, found), (place, self.banned))
+        )
+        return Trials(person, which, self.person, images, spent)
 
 
 def excluded_photos(exclude: Exclude, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ class TemplatePoint:
         """The finding in words, with the upper bound where the attack is not told from chance."""
         if self.distinguishable:
             return "distinguishable from chance"
-        return f"not distinguishable from chance; leakage at most {self.rate.high:.2%} (chance {self.chance:.2%})"
+        most, blind = f"{self.rate.high:.2%}", f"{self.chance:.2%}"
+        return f"not distinguishable from chance; this attack finds at most {most} (chance {blind})"
 
     def to_dict(self) -> dict[str, Any]:
         """Keys of the fields, the rate's and the control's among them, and ``verdict``."""

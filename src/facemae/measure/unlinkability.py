@@ -120,6 +120,7 @@ def unlinkability(
     )
     permuted = np.concatenate([_global(*_shares(*counts, number)[:2]) for counts in scores.permuted()])[:, None]
     p_value = float(max_statistic(np.array([value]), permuted)[0])
+    known = permuted[~np.isnan(permuted)]  # a permutation may leave nobody with a pair
     low, high = _interval(draws, value, level)
     at = zip(lowest[0].tolist(), mated[0].tolist(), nonmated[0].tolist(), _d(mated, nonmated)[0].tolist(), strict=True)
     return Unlinkability(
@@ -127,7 +128,7 @@ def unlinkability(
         low=low if p_value <= 1 - level else 0.0,
         high=high,
         control=_control(scores, number, value),
-        bound=float(np.quantile(permuted, 0.95)),
+        bound=float(np.quantile(known, 0.95)) if len(known) else 1.0,
         p_value=p_value,
         bins=tuple(LinkabilityAt(cell_score(cell), *rest) for cell, *rest in at),
         pairs=scores.counts(),
@@ -175,8 +176,8 @@ def _interval(draws: np.ndarray, value: float, level: float) -> tuple[float, flo
 def _control(scores: PairScores, bins: int, value: float) -> Control:
     """D_sys of those who were moved against the non-mated pairs of the attack."""
     moved = scores.moved[scores.moved.any(axis=1)]
-    found = _global(*_shares(moved, np.broadcast_to(scores.nonmated, moved.shape), bins)[:2])
-    if not len(found):  # nobody can be moved: there is no other person with images
+    if not len(moved):  # nobody can be moved: there is no other person with images
         return Control(value, value, value, 0)
+    found = _global(*_shares(moved, np.broadcast_to(scores.nonmated, moved.shape), bins)[:2])
     low, high = np.quantile(found, [0.025, 0.975])
     return Control(float(found.mean()), float(low), float(high), len(scores.moved))

@@ -19,7 +19,8 @@ from facemae.nn.backbones import build_backbone
 from facemae.plan.sources import WEIGHTS
 from facemae.spec.reading import merge
 from facemae.spec.recipe import ImportSpec, PretrainSpec, RecognizeSpec
-from facemae.spec.table import Row, StageCall, Table, stage_name
+from facemae.spec.table import Table
+from facemae.spec.table_parts import Row, StageCall, stage_name
 from facemae.spec.validation import build
 from facemae.train.operations import mae_multiply_adds, multiply_adds
 from facemae.train.schedule import Schedule

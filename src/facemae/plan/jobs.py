@@ -27,7 +27,8 @@ from facemae.spec.recipe import (
     VerifySpec,
 )
 from facemae.spec.results import Results
-from facemae.spec.table import Protocol, Row, StageCall, Table, stage_name
+from facemae.spec.table import Table
+from facemae.spec.table_parts import Protocol, Row, StageCall, stage_name
 from facemae.spec.validation import build
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.import_ import import_faces
@@ -90,7 +91,8 @@ class Plan:
         judges = [judge.source for judge in table.judges]
         for row in _once(table.audit_of, [row for row in table.rows if row.audit and judges]):
             sides = [row.train, table.original_of(row.train), table.imitation_of(row), table.nonmembers]
-            jobs.append(Job(self._audit_name(row), partial(self._audit, row), self._stages([*judges, *sides])))
+            needs = self._stages([*judges, *sides, *self._owned(row).values()])
+            jobs.append(Job(self._audit_name(row), partial(self._audit, row), needs))
         return jobs
 
     def chosen(self, only: Sequence[str] = ()) -> list[Job]:
@@ -124,14 +126,11 @@ class Plan:
         named = [(path, PARTIAL.fullmatch(path.name)) for path in sorted(self.runs.glob(".*.partial"))]
         return [path for path, name in named if name and (self.runs / name[1] / FILE).is_file()]
 
-    def publish(self, out: Path, command: str, *, name: str | None = None) -> Results:
-        """Tabulate what is there and write the results and their page to ``out``; see `facemae.report.write_report`.
-
-        The digest of the results covers the table and the digest of every directory that it rests on.
-        """
+    def results(self, command: str) -> Results:
+        """Everything that is there as one table; its digest covers the table and every directory that it rests on."""
         table = self.table
         rows, judges, paired, claims = tabulate(table, self._located())
-        results = Results(
+        return Results(
             title=table.title,
             note=table.note,
             command=command,
@@ -144,9 +143,17 @@ class Plan:
             training=tuple(training_of(n, self.path(n)) for n in table.order() if table.stages[n].verb == "pretrain"),
             lineage=tuple(self._lineage(name) for name in table.order()),
         )
+
+    def publish(self, out: Path, command: str, *, name: str | None = None) -> Results:
+        """Write `results` and their page to ``out``; see `facemae.report.write_report`."""
+        results = self.results(command)
         out.mkdir(parents=True, exist_ok=True)
-        write_report(out, results, picture_grid(table, self.path), name=name)
+        write_report(out, results, picture_grid(self.table, self.path), name=name)
         return results
+
+    def audit_directory(self, row: Row) -> Path:
+        """Where the audit of a row's set lies."""
+        return self.runs / self._audit_name(row)
 
     # ---- jobs -------------------------------------------------------------------------------
 
@@ -205,9 +212,25 @@ class Plan:
             nonmembers=self.path(table.nonmembers) if table.nonmembers else None,
             normalize={judge.name: judge.normalize for judge in table.judges if judge.normalize is not None},
             loss_networks=frozenset(judge.name for judge in table.judges if judge.loss_network),
+            **{name: self.path(owned) for name, owned in self._owned(row).items()},
         )
-        spec = build(AuditSpec, table.audit, "audit")
-        audit(inputs, self.runs / self._audit_name(row), spec, self.execution, cache=self.runs / "vectors")
+        spec = build(AuditSpec, table.audit | self._trained_on(), "audit")
+        audit(inputs, self.audit_directory(row), spec, self.execution, cache=self.runs / "vectors")
+
+    def _owned(self, row: Row) -> dict[str, str]:
+        """What attackers who learn may own, where the whole suite is asked for."""
+        table = self.table
+        if build(AuditSpec, table.audit, "audit").suite != "full":
+            return {}
+        model = table.model_of(row.train)
+        owned = {"process": model, "masked": table.masked_of(row.train), "trained": table.trained_on(model)}
+        owned |= {"public": table.public, "outsiders": table.outsiders if owned["trained"] else None}
+        return {option: name for option, name in owned.items() if name}
+
+    def _trained_on(self) -> dict[str, Any]:
+        """Who taught the judges, where an audit tells of it."""
+        told = {judge.name: judge.trained_on for judge in self.table.judges if judge.trained_on}
+        return {"trained_on": told} if "suite" in self.table.audit and told else {}
 
     def _linkage(self, name: str) -> Path | None:
         linkage = self.table.linkage_of(name)
@@ -227,7 +250,7 @@ class Plan:
                 for seed in table.seeds
                 for protocol in table.protocols
             },
-            audits={r.label: self.runs / self._audit_name(r) for r in table.rows if r.audit and table.judges},
+            audits={r.label: self.audit_directory(r) for r in table.rows if r.audit and table.judges},
             judged={
                 (judge.name, protocol.name): self.runs / f"judge-{judge.name}-{protocol.name}"
                 for judge in table.judges

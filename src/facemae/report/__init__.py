@@ -1,5 +1,6 @@
 """Results to people: one HTML page, one Markdown file, and the figures in both. Nothing is computed here."""
 
+from facemae.report.audit_comparison import comparison_markdown
 from facemae.report.audit_page import write_audit_report
 from facemae.report.audit_utility import UtilityPoint, utility_points
 from facemae.report.figures import accuracy_figure, leakage_figure, loss_figure, plane_figure
@@ -12,6 +13,7 @@ __all__ = [
     "PictureGrid",
     "UtilityPoint",
     "accuracy_figure",
+    "comparison_markdown",
     "leakage_figure",
     "loss_figure",
     "plane_figure",

@@ -122,6 +122,7 @@ class UnlinkabilityOf(Read):
 
     attack: str
     embedder: str
+    same_photo: str = "exclude"
     value: float
     low: float
     high: float

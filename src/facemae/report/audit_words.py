@@ -89,7 +89,7 @@ def headline(audit: AuditRead) -> Headline:
         "people. The number comes from the other half, who had no part in the choice."
     )
     paragraphs = (*said, chosen, *_stronger(audit, found), *_beside(audit))
-    return Headline(_title(found), tuple(part for part in paragraphs if part), _limits(audit, found))
+    return Headline(_title(audit, found), tuple(part for part in paragraphs if part), _limits(audit, found))
 
 
 def share(value: float) -> str:
@@ -123,15 +123,34 @@ def _pooled(attack: str) -> bool:
     return attack.startswith("template")
 
 
-def _title(found: HeadlineOf) -> str:
+def _title(audit: AuditRead, found: HeadlineOf) -> str:
     if not chance_told(found.verdict):
-        return "As far as this audit can see, the strongest attacker tried does no better than blind guessing"
+        return _blind(audit, found)
     who = "Nothing is protected here: an attacker" if found.attack == UNPROTECTED else "The strongest attacker tried"
     if found.k is None:
         return f"{who} succeeds in {share(found.value)} attempts"
     if not _searching(found):
         return f"{who} finds {share(found.value)} people"
     return f"{who} finds the right person in {share(found.value)} searches"
+
+
+def _blind(audit: AuditRead, found: HeadlineOf) -> str:
+    """The title where the worst case is not told from chance: who does better all the same stands in it as well."""
+    worst = audit.headline_same_photo
+    if found.same_photo == "exclude" and worst and worst.same_photo == "include" and chance_told(worst.verdict):
+        succeeds = f"finds the right person in {share(worst.value)} searches"
+        succeeds = succeeds if _searching(worst) else f"finds {share(worst.value)} people"
+        return (
+            f"Who holds the very photos that were protected {succeeds}; with other photos, "
+            "the strongest attacker tried does no better than blind guessing, as far as this audit can see"
+        )
+    found_all = [(row.attack, at.verdict) for row in audit.everybody for at in row.at]
+    found_all += [(row.attack, at.verdict) for row in audit.templates for at in row.at]
+    found_all += [(row.attack, row.verdict) for row in audit.linking]
+    found_all += [(row.attack, row.verdict) for row in audit.unlinkability]
+    if any(name != UNPROTECTED and chance_told(verdict) for name, verdict in found_all):
+        return "The attack that stands for this audit does no better than blind guessing, but others in it do"
+    return "As far as this audit can see, the strongest attacker tried does no better than blind guessing"
 
 
 def _who(audit: AuditRead, found: HeadlineOf) -> str:

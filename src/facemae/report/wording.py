@@ -65,7 +65,7 @@ def metric(name: str) -> str:
     """ "leakage:phi:2" in words; the name of a protocol stays as it is."""
     if name.startswith("half-error:"):
         return f"accuracy on {name.removeprefix('half-error:')}, B with half its error"
-    if not name.startswith("leakage:"):
+    if not name.startswith(("leakage:", "fall:")):
         return f"accuracy on {name}"
-    _, judge, k = name.split(":")
-    return f"leakage to {judge}, K = {k}"
+    kind, judge, k = name.split(":")
+    return f"{kind} to {judge}, K = {k}" if kind == "leakage" else f"leakage to {judge} lost with more people, K = {k}"

@@ -47,7 +47,8 @@ from facemae.spec.results import (
     read_results,
     write_results,
 )
-from facemae.spec.table import Claim, Judge, Picture, Protocol, Row, StageCall, Table, slug, stage_name
+from facemae.spec.table import Table
+from facemae.spec.table_parts import Claim, Judge, Picture, Protocol, Row, StageCall, slug, stage_name
 from facemae.spec.validation import build, demand
 
 __all__ = [

@@ -2,144 +2,38 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from facemae.errors import RecipeError
 from facemae.spec.manifest import Frozen
-from facemae.spec.normalisation import Normalisation
 from facemae.spec.recipe import SECTIONS, AuditSpec
+from facemae.spec.table_parts import (
+    EVERY_PROTOCOL,
+    FALL,
+    Claim,
+    Judge,
+    Picture,
+    Protocol,
+    Row,
+    StageCall,
+    slug,
+    stage_name,
+)
 from facemae.spec.validation import Mistakes, demand
-
-Verb = Literal["import", "mask", "pretrain", "reconstruct", "recognize"]
-
-TAKES: dict[str, tuple[str, ...]] = {
-    "import": ("photos",),
-    "mask": ("originals",),
-    "pretrain": ("originals",),
-    "reconstruct": ("model", "masked set"),
-    "recognize": ("face set",),
-}
-"""What the inputs of each verb are, in its order; import takes any number of sources."""
-
-HALF_ERROR = "half-error:"
-"""Begins the metric of claims that one row has less than half of another's error."""
-
-EVERY_PROTOCOL = {"accuracy": "", "half-error": HALF_ERROR}
-"""Metrics that stand for every protocol, and how those of a single one begin."""
-
-
-class StageCall(Frozen):
-    """One directory to be made.
-
-    Inputs are names of other stages, ``data:FILE`` for a file in the data folder, ``package:NAME`` for weights that
-    come with the package, or (import) the word ``synthetic``.
-    A name may go on with a path inside that stage's directory; ``NAME.private`` is a masked set's private folder.
-    """
-
-    verb: Verb
-    inputs: tuple[str, ...]
-    settings: dict[str, Any] = {}
-    phi: str | None = None
-    init: str | None = None
-    like: str | None = None
-    landmarks: str | None = None
-
-    @field_validator("inputs")
-    @classmethod
-    def _inputs_fit(cls, inputs: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        verb = info.data.get("verb")
-        if verb is None:  # the verb is the mistake
-            return inputs
-        wanted = TAKES[verb]
-        if len(inputs) < len(wanted) or (len(inputs) > len(wanted) and verb != "import"):
-            at_least = "at least " if verb == "import" else ""
-            raise ValueError(f"{verb} takes {at_least}{len(wanted)}: {', '.join(wanted)}")
-        return inputs
-
-    @field_validator("settings")
-    @classmethod
-    def _settings_fit(cls, settings: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "verb" in info.data:  # else the verb is the mistake
-            demand(SECTIONS[info.data["verb"]], settings)
-        return settings
-
-    def needs(self) -> tuple[str, ...]:
-        """Everything this stage reads, as written."""
-        return tuple(name for name in (*self.inputs, self.phi, self.init, self.like, self.landmarks) if name)
-
-
-class Protocol(Frozen):
-    """A verification benchmark: a set and its pair list."""
-
-    name: str
-    faces: str
-    pairs: str
-
-
-class Row(Frozen):
-    """One row: the set its recognisers are trained on, which is the set that is released and audited.
-
-    ``recogniser``: one of the table's variants instead of its own recogniser. ``real``: photos that are mixed into the
-    set's where the recogniser has a ``domain_mix``. ``imitation``: the same people through an attacker's process,
-    instead of what the table names for this set. ``audit``: false for sets of nobody's photos.
-    """
-
-    label: str
-    train: str
-    weights: str = ""
-    recogniser: str | None = None
-    real: str | None = None
-    imitation: str | None = None
-    audit: bool = True
-    paper: dict[str, float] = {}
-
-
-class Claim(Frozen):
-    """Row ``a`` is claimed greater than row ``b`` (or equal within half a point) on ``metric``.
-
-    Metrics: the name of a protocol; ``half-error:PROTOCOL``, the same against row ``b`` with half of its error; or
-    ``leakage:JUDGE:K`` ("Org. to released"; "Org. to Org." for an unlinked row). ``accuracy`` and ``half-error`` stand
-    for every protocol of the table, ``leakage:*:K`` for every judge.
-    """
-
-    claim: str
-    a: str
-    b: str
-    metric: str
-    kind: Literal["greater", "no_effect"] = "greater"
-
-
-class Judge(Frozen):
-    """A network that judges leakage; ``loss_network`` marks phi, which the generator was trained against.
-
-    ``normalize`` is this judge's input normalisation, instead of that of `[verify]` and `[audit]`.
-    """
-
-    name: str
-    source: str
-    normalize: Normalisation | None = None
-    loss_network: bool = False
-
-
-class Picture(Frozen):
-    """One column of the picture grid; every set shows the same photos. ``boxes``: framed eyes and mouth."""
-
-    label: str
-    faces: str
-    boxes: bool = False
 
 
 class Table(Frozen):
     """Everything `reproduce` needs.
 
     Which photos a row protects, and how its records lead back to them, follows from the stages that made its set.
-    ``nonmembers``: people who are in none of the sets. ``recognisers``: named changes to `[recognize]`.
-    ``imitations``: what an attacker makes of the same people with other masks, by set. Without ``seeds`` nothing is
-    trained on the rows: only their leakage is measured. ``files``: where each file of the data folder comes from.
-    ``scale``: the name of the scale it runs on, if it has scales. ``photos``: how many a set of originals holds, for
-    estimates before it is there.
+    ``nonmembers``: people who are in none of the sets. ``public``: people from whom attackers learn, and ``outsiders``
+    others who trained no model, from where its photos came; both for audits whose suite is "full". ``recognisers``:
+    named changes to `[recognize]`. ``imitations``: what an attacker makes of the same people with other masks, by set.
+    Without ``seeds`` nothing is trained on the rows: only their leakage is measured. ``files``: where each file of the
+    data folder comes from. ``scale``: the name of the scale it runs on, if it has scales. ``photos``: how many a set of
+    originals holds, for estimates before it is there.
     """
 
     title: str
@@ -150,6 +44,8 @@ class Table(Frozen):
     photos: dict[str, int] = {}
     seeds: tuple[int, ...] = (0, 1, 2)
     nonmembers: str | None = None
+    public: str | None = None
+    outsiders: str | None = None
     recognize: dict[str, Any] = {}
     recognisers: dict[str, dict[str, Any]] = {}
     imitations: dict[str, str] = {}
@@ -198,7 +94,8 @@ class Table(Frozen):
 
     def wanted(self) -> list[str]:
         """What rows, protocols, judges and pictures are made from, as written."""
-        used: list[str | None] = [self.nonmembers, *(judge.source for judge in self.judges)]
+        used: list[str | None] = [self.nonmembers, self.public, self.outsiders]
+        used += [judge.source for judge in self.judges]
         used += [name for protocol in self.protocols for name in (protocol.faces, protocol.pairs)]
         used += [name for row in self.rows for name in (row.train, row.real, self.imitation_of(row))]
         used += [picture.faces for picture in self.pictures]
@@ -258,8 +155,25 @@ class Table(Frozen):
         return f"{faces}-{slug(row.recogniser or '')}" if changed else faces
 
     def audit_of(self, row: Row) -> str:
-        """The name of a row's audit: its set, and its imitation where the row has one of its own."""
-        return f"{row.train}-against-{row.imitation}" if row.imitation else row.train
+        """The name of a row's audit: its suite unless that is Eq. 3 alone, its set, and an imitation of its own."""
+        suite = AuditSpec.model_validate(self.audit).suite
+        faces = row.train if suite == "retrieval" else f"{suite}-{row.train}"
+        return f"{faces}-against-{row.imitation}" if row.imitation else faces
+
+    def model_of(self, name: str) -> str | None:
+        """The model that reconstructed ``name``; None for all other sets."""
+        call = self.stages.get(stage_name(name))
+        return call.inputs[0] if call is not None and call.verb == "reconstruct" else None
+
+    def masked_of(self, name: str) -> str | None:
+        """The masked set that ``name`` was reconstructed from; None for all other sets."""
+        call = self.stages.get(stage_name(name))
+        return call.inputs[1] if call is not None and call.verb == "reconstruct" else None
+
+    def trained_on(self, model: str | None) -> str | None:
+        """The photos that trained ``model``; None where it is no stage of the table."""
+        call = self.stages.get(stage_name(model)) if model else None
+        return call.inputs[0] if call is not None and call.verb == "pretrain" else None
 
     def each_claim(self) -> Iterator[Claim]:
         """The claims, those about every protocol or every judge once for each."""
@@ -267,8 +181,8 @@ class Table(Frozen):
             metrics = [claim.metric]
             if claim.metric in EVERY_PROTOCOL:
                 metrics = [EVERY_PROTOCOL[claim.metric] + protocol.name for protocol in self.protocols]
-            elif every := re.fullmatch(r"leakage:\*:(\d+)", claim.metric):
-                metrics = [f"leakage:{judge.name}:{every[1]}" for judge in self.judges]
+            elif every := re.fullmatch(r"(leakage|fall):\*:(\d+)", claim.metric):
+                metrics = [f"{every[1]}:{judge.name}:{every[2]}" for judge in self.judges]
             for metric in metrics:
                 yield claim.model_copy(update={"metric": metric})
 
@@ -285,9 +199,10 @@ class Table(Frozen):
 
     def _claims_fit(self) -> Iterator[str]:
         rows = {row.label: row for row in self.rows}
-        ks = AuditSpec.model_validate(self.audit).k
-        metrics = {f"leakage:{name}:{k}" for name in ("*", *(judge.name for judge in self.judges)) for k in ks}
-        metrics = metrics if self.judges else set()
+        audit = AuditSpec.model_validate(self.audit)
+        names = ("*", *(judge.name for judge in self.judges)) if self.judges else ()
+        kinds = ("leakage", "fall") if audit.identities else ("leakage",)
+        metrics = {f"{kind}:{name}:{k}" for kind in kinds for name in names for k in audit.k}
         if self.seeds:
             metrics |= EVERY_PROTOCOL.keys()
             metrics |= {start + item.name for start in EVERY_PROTOCOL.values() for item in self.protocols}
@@ -298,13 +213,8 @@ class Table(Frozen):
             if claim.metric not in metrics:
                 known = ", ".join(sorted(metrics)) or "anything, for nothing is measured"
                 yield f"claim {claim.claim!r} is about {claim.metric!r}, not {known}"
-            if claim.metric.startswith("leakage:") and not (rows[claim.a].audit and rows[claim.b].audit):
+            if claim.metric.startswith(("leakage:", FALL)) and not (rows[claim.a].audit and rows[claim.b].audit):
                 yield f"claim {claim.claim!r} is about the leakage of a row without an audit"
-
-
-def slug(label: str) -> str:
-    """A label as part of a directory's name: ``75 % masked`` is ``75---masked``."""
-    return "".join(letter if letter.isalnum() else "-" for letter in label.lower()).strip("-")
 
 
 def _twice(what: str, names: Iterable[str], why: str) -> Iterator[str]:
@@ -315,8 +225,3 @@ def _twice(what: str, names: Iterable[str], why: str) -> Iterator[str]:
     for group in groups.values():
         if len(group) > 1:
             yield f"{len(group)} {what} {', '.join(map(repr, group))}; {why}"
-
-
-def stage_name(name: str) -> str:
-    """The stage that a reference leads to: ``people/pairs/lfw.csv`` and ``people.private`` lead to ``people``."""
-    return name.split("/")[0].removesuffix(".private")

@@ -23,10 +23,10 @@ from facemae.train.world import join
 
 RESULT, REPLICATES = "audit.json", "replicates.npz"
 
-VERSION = 2
+VERSION = 3
 """Part of an audit's settings: raised whenever the same request gives other numbers or another file than before."""
 
-SUITE_VERSION = 1
+SUITE_VERSION = 2
 """The same for what the suites "quick" and "full" add to retrieval."""
 
 SECTIONS: dict[str, Any] = {

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from facemae.measure import Difference, paired_difference, paired_ratio
+from facemae.errors import DataError
+from facemae.measure import Curve, Difference, fall_difference, paired_difference, paired_ratio
+from facemae.spec.manifest import read_manifest
 from facemae.spec.results import (
     EVERYBODY,
     SHOWN_K,
@@ -47,8 +49,9 @@ class Findings:
         return tuple(point for attack in self.attacks for point in _open_set(attack))
 
     def worst(self, same_photo: str) -> WorstResult | None:
-        """The attack and judge with the largest rate on the first half of the people, told on the second half.
+        """The attack and judge that find most beyond chance in the first half of the people, told on the second half.
 
+        As the headline of the audit: rate less chance, for blind guessing finds more in some attacks than in others.
         Among attacks on the release with this ``same_photo``, or "Org. to Org." where nothing was released; at K = 2
         as in the paper's figure 3, else the smallest K. None where there is no such attack, or no half to tell it on.
         """
@@ -61,7 +64,7 @@ class Findings:
                 candidates.append((number, column))
         if not candidates:
             return None
-        number, column = max(candidates, key=lambda place: self.at(*place)["halves"][0]["value"])
+        number, column = max(candidates, key=lambda place: _excess(self.at(*place)["halves"][0]))
         return self._worst(number, column)
 
     def find(self, attack: str, judge: str, *, same_photo: str = "exclude", subset: str = EVERYBODY) -> int | None:
@@ -85,6 +88,21 @@ class Findings:
         """Bootstrap replicates of that rate, over everybody or over the second half of the people."""
         draws: np.ndarray = self._stored[replicates_of(number)[second]][:, column]
         return draws
+
+    def curve(self, number: int, k: int) -> Curve:
+        """The fewest people of attack ``number``'s curve and all of them, at K.
+
+        Raises:
+            DataError: the audit drew no curve.
+        """
+        column = self.column(number, k)
+        at, drawn = self.at(number, column), [p for p in self.attacks[number]["curve"] if p["k"] == k]
+        if not drawn:
+            raise DataError(f"{self.directory} tells of no fall", got="no curve", needed="audit.identities")
+        few = min(drawn, key=lambda point: point["identities"])
+        draws = int(read_manifest(self.directory).spec["draws"])
+        band = few["value"], few["low"], few["high"]
+        return Curve(few["identities"], at["identities"], draws, *band, at["value"], self.draws(number, column))
 
     @cached_property
     def _stored(self) -> dict[str, np.ndarray]:
@@ -119,7 +137,7 @@ class Findings:
             return None
         at, unprotected = self.at(number, column), self.at(baseline, column)
         draws = self.draws(number, column), self.draws(baseline, column)
-        found = paired_ratio(at["value"], unprotected["value"], *draws, people=at["identities"])
+        found = paired_ratio(at["value"], unprotected["value"], *draws, bounds=(at["low"], at["high"]))
         return RelativeResult(value=found.value, low=found.low, high=found.high) if found else None
 
     def _worst(self, number: int, column: int) -> WorstResult:
@@ -159,8 +177,21 @@ def difference(sides: Sequence[tuple[Findings, str]], judge: str, k: int) -> Dif
     return _minus(*values, *draws, people=min(people))
 
 
+def fall(sides: Sequence[tuple[Findings, str]], judge: str, k: int) -> Difference | None:
+    """How much more the first of two leakages falls from the fewest people of its curve to all; ``sides`` as above."""
+    numbers = [findings.find(attack, judge) for findings, attack in sides]
+    curves = [
+        findings.curve(number, k) for (findings, _), number in zip(sides, numbers, strict=True) if number is not None
+    ]
+    return fall_difference(*curves) if len(curves) == 2 else None
+
+
 def _minus(a: float, b: float, draws_a: np.ndarray, draws_b: np.ndarray, *, people: int) -> Difference:
     return paired_difference(np.array([a]), np.array([b]), draws_a[None], draws_b[None], people=people)
+
+
+def _excess(half: dict[str, Any]) -> float:
+    return float(half["value"] - half["chance"])
 
 
 def _shown(at: Sequence[dict[str, Any]]) -> int:

@@ -82,8 +82,10 @@ def _demand_own(folder: Path, released: FaceSet) -> None:
 
 
 def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    # In what we wrote a file name that is not UTF-8 stands with its own bytes; another tool's list has to be UTF-8.
+    errors = "surrogateescape" if (path.parent / REQUEST).is_file() else "strict"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets put a mark in front
+        with path.open(newline="", encoding="utf-8-sig", errors=errors) as stream:  # spreadsheets put a mark in front
             rows = csv.DictReader(stream)
             return list(rows.fieldnames or ()), list(rows)
     except (UnicodeDecodeError, csv.Error) as error:

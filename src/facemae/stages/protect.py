@@ -1,6 +1,5 @@
 """`protect`: import, mask, reconstruct, audit, and a release folder; nothing leaves where the gate says no."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +27,8 @@ from facemae.stages.inputs import source_digest
 from facemae.stages.linkage import read_linkage
 from facemae.stages.mask import mask, private_of
 from facemae.stages.reconstruct import reconstruct
-from facemae.stages.release import KEPT, Release, demand_limits, write_release
+from facemae.stages.release import KEPT, Release, finished, write_release
+from facemae.stages.stage import alone
 
 PHI = Path(__file__).parents[1] / "weights" / "phi-synthetic"
 """The package's own embedder; trained on drawn people, it judges drawn people."""
@@ -82,7 +82,8 @@ def protect(
     work = Path(os.path.abspath(work or out.with_name(out.name + ".work")))
     _demand_apart(out, work, asked, specs)
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return _Run(asked, out, work, specs, execution).release()
+    with alone(out):  # two at once would write into one half-made release
+        return _Run(asked, out, work, specs, execution).release()
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,13 @@ class _Run:
 
     def release(self) -> dict[str, Any]:
         request = self._request()
-        if (told := _finished(self.out, request)) is not None:
+        if (told := finished(self.out, request, self.asked.limits)) is not None:
             return told | {"work": str(self.work)}
         if read_manifest(self.asked.model).parents.get("faces") == source_digest(self.faces):
             raise RecipeError("--model", got="one trained on these very photos", needed="one trained on other people")
         made, dropped = self._made(self._mask(), "audit"), None
         if self.specs.protect.drop_worst > 0:
             made, dropped = self._without_the_worst(made)
-        demand_limits(made.found, self.asked.limits)
         release = Release(self.faces, made.masked, made.released, made.audit, made.found, dropped, self.asked.limits)
         return write_release(release, self.out, self.specs.protect, request, self.execution) | {"work": str(self.work)}
 
@@ -123,7 +123,10 @@ class _Run:
         if self.asked.faces != SYNTHETIC and (given / FILE).is_file():
             return FaceSet.open(given, kind="original").directory
         spec = self.specs.imports
-        place = self._place("faces", {"import": spec.model_dump(), "of": os.path.abspath(given)})
+        given_as = {"import": spec.model_dump(), "of": os.path.abspath(given)}
+        if self.asked.landmarks is not None:
+            given_as["landmarks"] = source_digest(self.asked.landmarks)
+        place = self._place("faces", given_as)
         return import_faces([self.asked.faces], place, spec, self.execution, landmarks=self.asked.landmarks)
 
     @cached_property
@@ -242,7 +245,13 @@ def _demand_apart(out: Path, work: Path, asked: Protection, specs: Specs) -> Non
         raise RecipeError("mask.seed", got=specs.mask.seed, needed="none: whoever knows it undoes every mask")
     if specs.mask.method != "cells":
         raise RecipeError("mask.method", got=specs.mask.method, needed="cells: the others are no protection")
-    for inner, outer in ((work, out), (out, work), (Path(os.path.abspath(asked.faces)), out)):
+    # By where they lie in truth: a link to the photos is no other place.
+    release, stages, photos = (Path(os.path.realpath(path)) for path in (out, work, asked.faces))
+    places = [(stages, release), (release, stages)]
+    if asked.faces != SYNTHETIC:
+        # Neither below the photos: the next import would take the release, or the stages, for people.
+        places += [(photos, release), (release, photos), (stages, photos)]
+    for inner, outer in places:
         if inner.is_relative_to(outer):
             raise RecipeError(f"{inner} lies in {outer}", needed="the release, the photos and the work apart")
     if private_of(out).exists() and not (private_of(out) / KEPT).is_file():
@@ -267,17 +276,3 @@ def _no_embedder() -> FaceMAEError:
         needed="a face recognition network to judge photos of people",
         remedy="the package's own knows drawn faces only; name one such as backbone.pth or graph.onnx@imagenet",
     )
-
-
-def _finished(out: Path, request: str) -> dict[str, Any] | None:
-    """What was told of this very release when it was made; None where there is none yet."""
-    if not out.exists():
-        return None
-    try:
-        kept = json.loads((private_of(out) / KEPT).read_bytes())
-        if kept["request"] == request:
-            told: dict[str, Any] = kept["told"]
-            return told
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise OutputExists(f"{out} is the release of another request", remedy="name another OUT or remove it")

@@ -1,5 +1,6 @@
 """The folder that is released: data, card, Croissant metadata and what was measured; and the way back beside it."""
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from facemae.errors import StageError
+from facemae.errors import OutputExists, StageError
 from facemae.faces.faceset import FaceSet
 from facemae.faces.metadata import MetadataAudit, audit_metadata
 from facemae.faces.record import key_of
@@ -62,6 +63,9 @@ class Release:
     limits: Sequence[str]
 
 
+_MORE = "mask more, take another model, or try --drop-worst"
+
+
 def demand_limits(found: dict[str, Any], limits: Sequence[str]) -> None:
     """The gate.
 
@@ -70,10 +74,44 @@ def demand_limits(found: dict[str, Any], limits: Sequence[str]) -> None:
         RecipeError: a limit on something that the audit did not measure.
     """
     for breach in breaches(read_limits(limits), found):
-        raise NotReleased(
-            f"nothing is released: {breach.describe()}",
-            remedy="all that was made is kept; mask more, take another model, or try --drop-worst",
+        raise NotReleased(f"nothing is released: {breach.describe()}", remedy=f"all that was made is kept; {_MORE}")
+
+
+def finished(out: Path, request: str, limits: Sequence[str]) -> dict[str, Any] | None:
+    """What was told of this very release when it was made; None where there is none yet.
+
+    It may have been made without these limits, so it is held to them by the audit that lies in it.
+
+    Raises:
+        NotReleased: what stands there passes a limit.
+        OutputExists: OUT or OUT.private is of another request; or OUT is not as it was made.
+    """
+    private = private_of(out)
+    try:
+        kept = json.loads((private / KEPT).read_bytes())
+        same, told = kept["request"] == request, dict(kept["told"])
+    except (OSError, ValueError, KeyError, TypeError):
+        same, told = not (out.exists() or private.exists()), {}
+    if not out.exists():
+        if same:
+            return None
+        # That release may have left for good: without its map nobody could take a person out of it any more.
+        raise OutputExists(
+            f"{private} is the way back of another release",
+            remedy="name another OUT, or remove it if nothing of that release was ever handed out",
         )
+    if not same:
+        raise OutputExists(f"{out} is the release of another request", remedy="name another OUT or remove it")
+    try:
+        found = json.loads((out / AUDIT / RESULT).read_bytes())
+    except (OSError, ValueError) as error:
+        raise OutputExists(f"{out} is not as it was made", got=error, remedy="name another OUT or remove it") from None
+    for breach in breaches(read_limits(limits), found):
+        raise NotReleased(
+            f"{out} stands already, made without this limit: {breach.describe()}",
+            remedy=f"if nobody has it yet, remove it and {private}; {_MORE}",
+        )
+    return told
 
 
 def write_release(release: Release, out: Path, spec: ProtectSpec, request: str, execution: Execution) -> dict[str, Any]:
@@ -82,7 +120,9 @@ def write_release(release: Release, out: Path, spec: ProtectSpec, request: str, 
     The files as they would leave are looked at once more beside the originals (`audit_metadata`).
 
     Raises:
-        NotReleased: something beside the pixels gives a photo or a person away.
+        NotReleased: a limit is passed, or something beside the pixels gives a photo or a person away.
+        RecipeError: a limit on something that the audit did not measure.
+        OutputExists: OUT.private is the way back of a release with other masks.
         DiskFull: no space is left; nothing stays at ``out``.
     """
     photos, private = FaceSet.open(release.released), private_of(out)
@@ -95,6 +135,7 @@ def write_release(release: Release, out: Path, spec: ProtectSpec, request: str, 
         consent=spec.consent,
     )
     with appearing(out) as partial, naming_full_disk(out):
+        demand_limits(release.found, release.limits)  # in here: what a killed run left half written goes as well
         partial.mkdir()
         write_data(photos, partial, export)
         beside = _beside(release, photos, partial / "data", execution)
@@ -139,6 +180,9 @@ def _beside(release: Release, photos: FaceSet, data: Path, execution: Execution)
         return audit_metadata(ours, theirs, linked=photo[np.array(records)], execution=execution)
 
 
+_REDRAW = "luck does that to a few honest releases in a hundred; order and numbers are drawn anew in another --work"
+
+
 def _demand_silence(beside: MetadataAudit) -> None:
     """Refuse what gives a photo or a person away beside the pixels, whatever the limits."""
     for finding in beside.findings:
@@ -147,22 +191,38 @@ def _demand_silence(beside: MetadataAudit) -> None:
                 f"nothing is released: {finding.instrument} gives the originals away",
                 got=f"{finding.what}: {finding.count} of {finding.of}",
                 needed="none",
+                remedy=_REDRAW if finding.instrument in ("order", "times", "label_order") else None,
             )
 
 
 def _keep(private: Path, release: Release, data: Path, kept: dict[str, Any], format: str) -> None:
-    """The way back, readable by the owner only: of the masked set, and as a list of files where there are some."""
-    private.mkdir(parents=True, exist_ok=True, mode=0o700)
-    private.chmod(0o700)
-    for name in (MAP, REQUEST):
-        shutil.copyfile(private_of(release.masked) / name, private / name)
-    if format == "folder":
-        original, released = FaceSet.open(release.faces), FaceSet.open(release.released)
-        photo, files = read_linkage(private, original, released), original.source_files()
-        number = {key_of(i): i for i in range(len(photo))}
-        paths = sorted(path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file())
-        if files is not None:
-            write_pairs(private, [(files[int(photo[number[PurePosixPath(path).stem]])], path) for path in paths])
-    write_json(private / KEPT, kept)
-    for path in private.iterdir():
-        os.chmod(path, 0o600)
+    """The way back, readable by the owner only and whole or not at all: the map, and a list of files if there are any.
+
+    Raises:
+        OutputExists: there is another one, made with other masks.
+    """
+    with appearing(private) as partial:
+        partial.mkdir(mode=0o700)
+        for name in (MAP, REQUEST):
+            shutil.copyfile(private_of(release.masked) / name, partial / name)
+        if format == "folder":
+            _list_files(partial, release, data)
+        write_json(partial / KEPT, kept)
+        for path in partial.iterdir():
+            os.chmod(path, 0o600)
+        if private.exists():  # of a run that ended between here and the release; or the release was taken away
+            if (private / MAP).read_bytes() != (partial / MAP).read_bytes():
+                raise OutputExists(
+                    f"{private} is the way back of a release with other masks",
+                    remedy="name another OUT, or remove it if nothing of that release was ever handed out",
+                )
+            shutil.rmtree(private)
+
+
+def _list_files(private: Path, release: Release, data: Path) -> None:
+    original, released = FaceSet.open(release.faces), FaceSet.open(release.released)
+    photo, files = read_linkage(private, original, released), original.source_files()
+    number = {key_of(i): i for i in range(len(photo))}
+    paths = sorted(path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file())
+    if files is not None:
+        write_pairs(private, [(files[int(photo[number[PurePosixPath(path).stem]])], path) for path in paths])

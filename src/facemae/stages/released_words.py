@@ -20,7 +20,7 @@ def _dropped(dropped: dict[str, Any]) -> str:
     done = "masked again with a fresh secret" if dropped["how"] == "remask" else "left out"
     lines = [
         f"{dropped['records']:,} of {dropped['of']:,} records, those that {_plain(dropped['chosen_by'])} found most "
-        f"clearly by {dropped['by']}, were {done} after a first audit; the table above is that of the second. What "
+        f"clearly by {dropped['by']}, were {done} after a first audit; what stands above was found by the second. What "
         "this bought, in searches whose nearest image shows the person:",
         "",
         "| network | its part | photos | before | after | difference |",

@@ -81,7 +81,7 @@ def open_stage(
     out = Path(os.path.abspath(out))
     partial = out.parent / f".{out.name}.{digest[:12]}.partial"
     stage = Stage(name, out, dict(spec), dict(parents), digest, partial)
-    with nullcontext() if out.exists() or not main else _alone(out):
+    with nullcontext() if out.exists() or not main else alone(out):
         if out.exists():
             _demand_same(out, existing or digest)
             stage.finished, stage.directory = True, out
@@ -114,7 +114,7 @@ def naming_full_disk(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
     """Hold the lock on OUT; whoever waits for it looks again afterwards. Where there are no locks, nothing is held."""
     if fcntl is None:
         yield

@@ -24,9 +24,10 @@ from facemae.spec.results import (
     RowResult,
     SeedResult,
 )
-from facemae.spec.table import HALF_ERROR, Claim, Judge, Row, Table
+from facemae.spec.table import Table
+from facemae.spec.table_parts import FALL, HALF_ERROR, Claim, Judge, Row
 from facemae.stages import verify as verifications
-from facemae.stages.findings import Findings, difference
+from facemae.stages.findings import Findings, difference, fall
 from facemae.train.journal import read_journal
 
 SAMPLE = 256
@@ -140,7 +141,7 @@ def _every_pair(table: Table) -> list[Claim]:
 
 
 def _difference(claim: Claim, table: Table, made: Made, people: Mapping[str, int]) -> Difference:
-    if claim.metric.startswith("leakage:"):
+    if claim.metric.startswith(("leakage:", FALL)):
         return _leakage_difference(claim, table, made)
     protocol = claim.metric.removeprefix(HALF_ERROR)
     values_a, replicates_a = _accuracies(claim.a, protocol, table.seeds, made)
@@ -158,11 +159,11 @@ def _accuracies(row: str, protocol: str, seeds: Sequence[int], made: Made) -> tu
 
 
 def _leakage_difference(claim: Claim, table: Table, made: Made) -> Difference:
-    """Of the attacks that the rows are about, without the probe's own photo."""
-    _, judge, k = claim.metric.split(":")
+    """Of the attacks that the rows are about, or of their falls, without the probe's own photo."""
+    kind, judge, k = claim.metric.split(":")
     rows = {row.label: row for row in table.rows}
     sides = [(Findings(made.audits[label]), _attack(table, rows[label])) for label in (claim.a, claim.b)]
-    found = difference(sides, judge, int(k))
+    found = (fall if kind + ":" == FALL else difference)(sides, judge, int(k))
     if found is None:
         raise RecipeError(
             f"claim {claim.claim!r} cannot be judged",

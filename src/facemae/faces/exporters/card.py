@@ -203,7 +203,10 @@ def _is_identifier(license: str) -> bool:
 
 def _table(left: str, right: str, rows: list[tuple[str, str]]) -> str:
     lines = [f"| {left} | {right} |", "|---|---|"]
-    return "\n".join(lines + [f"| {key} | {value.replace('|', '&#124;')} |" for key, value in rows])
+    # What an owner types may hold either sign; in Markdown the one ends a cell and the other begins a tag.
+    return "\n".join(
+        lines + [f"| {key} | {value.replace('|', '&#124;').replace('<', '&lt;')} |" for key, value in rows]
+    )
 
 
 def _value(value: Any) -> str:

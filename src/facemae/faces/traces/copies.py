@@ -54,7 +54,9 @@ def copy_findings(
     findings = [
         _copied("identical file", "files are byte for byte an original", same_file, released, None, _DIGEST),
         _copied("identical pixels", "pictures have every pixel of an original", same_pixels, released, None, _DIGEST),
-        _copied("near copy", "pictures are an original encoded, resized or mirrored anew", near, released, alarm, ""),
+        _copied(
+            "near copy", "pictures are an original encoded, resized, mirrored or turned anew", near, released, alarm, ""
+        ),
     ]
     shown = _inside(known, theirs)
     findings.append(_copied("picture inside", "files hold a small picture of an original", shown, released, alarm, ""))

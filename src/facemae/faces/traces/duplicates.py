@@ -1,4 +1,4 @@
-"""Copies of photos: exact, or re-encoded, resized and mirrored.
+"""Copies of photos: exact, or re-encoded, resized, mirrored and turned by right angles.
 
 A photo is looked up by a 64-bit hash and judged by normalised correlation:
 
@@ -10,10 +10,11 @@ The medians make the bits balanced: the low frequencies of aligned faces resembl
 would tell few of them apart. Luma alone confuses photos of one session; fine detail is shared by copies only, and
 re-encoding leaves it. On aligned photos of 112 pixels none of 6,500 strangers came above 0.43 in detail; a copy as
 JPEG of quality 20, at half the size, mirrored or darkened stayed above 0.88, one blurred by 2 pixels above 0.67.
-Not found: a copy shifted or cropped by more than about a pixel, and blur of 4 pixels or more.
+Not found: a copy shifted, cropped or turned askew by more than about a pixel, a negative, and blur of 4 pixels or more.
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,11 @@ COARSE_NEEDED, DETAIL_NEEDED = 0.9, 0.6
 """Correlations of luma and of detail from which two pictures count as one photo."""
 
 CANDIDATES = 8
-"""Originals nearest by hash that are compared with each released picture, upright and mirrored each."""
+"""Originals nearest by hash that are compared with each released picture, upright and mirrored each.
+
+Of a picture turned by a right angle (cameras store photos lying, and tools set them upright) only the nearest is: faces
+seldom lie, so that what resembles a turned one at all is nearly always its copy.
+"""
 
 _AMONG_OTHERS = 32
 """The same where some originals are not to be compared with, and so may take up places among the nearest."""
@@ -75,7 +80,9 @@ def near_by_hash(
     found = np.empty((len(queries), min(k, len(originals))), np.int64)
     for start in range(0, len(queries), _BLOCK):
         agreeing = (queries[start : start + _BLOCK].astype(np.float32) * 2 - 1) @ signs.T
-        if k < len(originals):
+        if k == 1:
+            found[start : start + _BLOCK, 0] = agreeing.argmax(axis=1)
+        elif k < len(originals):
             found[start : start + _BLOCK] = np.argpartition(-agreeing, k - 1, axis=1)[:, :k]
         else:
             found[start : start + _BLOCK] = np.arange(len(originals))
@@ -116,17 +123,17 @@ class Originals:
     ) -> list[Copy]:
         """For each picture the original it resembles most; ``banned(i)``: originals not to be compared with (bool)."""
         best = [NOTHING] * len(thumbnails)
-        for mirrored in (False, True):
-            seen = thumbnails[:, :, ::-1] if mirrored else thumbnails
-            near = near_by_hash(
-                cosines(seen) > self._centre, self._bits, CANDIDATES if banned is None else _AMONG_OTHERS
-            )
+        for turns, mirrored in product(range(4), (False, True)):
+            flip = -1 if mirrored else 1
+            seen = np.rot90(thumbnails[:, :, ::flip], turns, axes=(1, 2))
+            wanted = CANDIDATES if turns == 0 else 1
+            near = near_by_hash(cosines(seen) > self._centre, self._bits, wanted if banned is None else _AMONG_OTHERS)
             units = _units(seen)
             for i, candidates in enumerate(near):
                 allowed = candidates if banned is None else candidates[~banned(i)[candidates]]
                 coarse = self._units[allowed] @ units[i]
                 close = np.flatnonzero(coarse >= COARSE_NEEDED)
-                picture = pixels(i)[:, :: -1 if mirrored else 1] if len(close) else None
+                picture = np.rot90(pixels(i)[:, ::flip], turns) if len(close) else None
                 for place in close:
                     original = int(allowed[place])
                     fine = detail_correlation(np.ascontiguousarray(picture), self._pixels(original))

@@ -12,6 +12,7 @@ Three questions, each with its own guard against coincidence:
 import hashlib
 import math
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Int64
 
 LETTERS = 4
-"""Letters that a word has at least to tell a person."""
+"""Letters that a word has at least to tell a person; signs of East Asia, two of which are a whole name, count twice."""
 
 _WORD = re.compile(r"[^\W_]+")
 _HEX = re.compile(r"[0-9a-f]{8,128}")
@@ -29,8 +30,8 @@ _KINDS = ("md5", "sha1", "sha256", "sha512")
 
 
 def plain(text: str) -> str:
-    """Letters and digits alone, case folded."""
-    return "".join(_WORD.findall(text.casefold()))
+    """Letters and digits alone, case folded, without accents."""
+    return "".join(_words(text))
 
 
 def stem(path: str) -> str:
@@ -40,7 +41,7 @@ def stem(path: str) -> str:
 
 def joins(text: str) -> set[str]:
     """Every run of up to six consecutive words of a name, joined: "ann-lee 2" holds "ann", "annlee", "annlee2" …"""
-    words = _WORD.findall(text.casefold())
+    words = _words(text)
     return {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(len(words), i + _JOINED) + 1)}
 
 
@@ -54,7 +55,7 @@ class Names:
         for i, owner in enumerate(map(int, person)):
             for word in (_letters(self._stems[i]), _letters(self._people[owner])):
                 owners.setdefault(word, set()).add(owner)
-        self._telling = {word for word, who in owners.items() if len(word) >= LETTERS and len(who) == 1}
+        self._telling = {word for word, who in owners.items() if _weight(word) >= LETTERS and len(who) == 1}
         known = {*self._stems, *self._people}
         # A set of one person has no second one to share a word with.
         self._known = {name for name in known if _letters(name) in self._telling} if len(people) > 1 else set()
@@ -141,6 +142,16 @@ def poisson_tail(count: int, expected: float) -> float:
         total, place = total + term, place + 1
         term *= expected / place
     return min(1.0, total)
+
+
+def _words(text: str) -> list[str]:
+    # Systems spell an accented letter as one sign or as two, and some tools drop the accent: all count as one name.
+    apart = unicodedata.normalize("NFKD", text.casefold())
+    return _WORD.findall("".join(sign for sign in apart if not unicodedata.combining(sign)))
+
+
+def _weight(letters: str) -> int:
+    return sum(2 if sign >= "\u2e80" else 1 for sign in letters)
 
 
 def _letters(name: str) -> str:

@@ -185,4 +185,4 @@ def _missing(limit: Limit) -> str:
         "tar@far": f"{limit.at:g} among fars, {larger}, of 50 people",
         "dsys": larger,
         "metadata": f"{larger}, with metadata among its attackers",
-    }.get(limit.kind, "the membership attack: suite full with --process, --trained and --nonmembers")
+    }.get(limit.kind, "the membership attack: suite full with --process, --trained and --outsiders")

@@ -29,7 +29,8 @@ class Inputs:
     What attackers who learn may own: ``process``, the model with which whoever likes repeats the process; ``public``,
     photos of other people (P2); ``public_released`` with its linkage, what the same process made of them, where it
     cannot be repeated; ``masked``, the visible patches behind the release; ``trained``, photos on which the model was
-    trained (P1); ``reference``, a model of other people.
+    trained (P1), and ``outsiders`` (P3), photos of other people from where those came; ``reference``, a model that
+    knows neither.
     """
 
     original: Path
@@ -48,6 +49,7 @@ class Inputs:
     masked: Path | None = None
     trained: Path | None = None
     reference: Path | None = None
+    outsiders: Path | None = None
 
     def paths(self) -> dict[str, Path]:
         """What names the result, by name.
@@ -67,7 +69,7 @@ class Inputs:
         return {"normalize_of": given} | ({"loss_networks": marked} if marked else {})
 
 
-_SETS = ("original", "released", "imitation", "nonmembers", "public", "public_released", "trained")
+_SETS = ("original", "released", "imitation", "nonmembers", "public", "public_released", "trained", "outsiders")
 
 
 def brought_in(inputs: Inputs, *, cache: Path, execution: Execution, world: World) -> Inputs:
@@ -93,17 +95,17 @@ def _set(path: Path, cache: Path, execution: Execution, world: World) -> Path:
     return out
 
 
-def demand_strangers(faces: FaceSet, original: FaceSet, option: str, needed: str) -> None:
-    """Refuse people who are among the originals.
+def demand_strangers(faces: FaceSet, known: FaceSet, option: str, needed: str, *, whose: str = "the originals") -> None:
+    """Refuse people who are among the ``known``, which are ``whose``.
 
     Raises:
         DataError: somebody, by name.
     """
-    if original.people and faces.people:
-        shared = sorted({*original.people.identities} & {*faces.people.identities})
+    if known.people and faces.people:
+        shared = sorted({*known.people.identities} & {*faces.people.identities})
         if shared:
             raise DataError(
-                f"{option} {faces.directory} shares people with the originals",
+                f"{option} {faces.directory} shares people with {whose}",
                 got=f"{len(shared)}, first {shared[0]!r}",
                 needed=needed,
             )

@@ -26,7 +26,7 @@ class Belongings:
     """What is given, opened and checked when it is first asked for.
 
     Raises:
-        DataError: public people who are among the originals, or sets that do not belong to the release.
+        DataError: public people who are among originals or strangers, or sets that do not belong to the release.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -40,8 +40,8 @@ class Belongings:
             "imitator": (self.process is not None, "--process"),
             "visible": (self.release.masked is not None if scene.released else False, "--masked"),
             "membership": (
-                None not in (inputs.process, inputs.trained, scene.strangers),
-                "--process, --trained and --nonmembers",
+                None not in (inputs.process, inputs.trained, inputs.outsiders),
+                "--process, --trained and --outsiders",
             ),
         }
         needs |= dict.fromkeys(("parrot", "cross-matcher", "inverter"), (self._protected is not None, _PAIRS))
@@ -115,6 +115,10 @@ class Belongings:
             return None
         public = FaceSet.open(inputs.public, kind="original")
         demand_strangers(public, scene.original, "--public", "people who are not in the release")
+        if scene.strangers is not None:
+            # Whoever has learned from a stranger knows them better than the members they are told apart from.
+            needed = "people who are asked for nowhere"
+            demand_strangers(public, scene.strangers, "--public", needed, whose="--nonmembers")
         if inputs.public_released is not None:
             if inputs.public_linkage is None:
                 raise DataError("--public-released", got="no linkage for it", needed="--public-linkage")
@@ -126,7 +130,7 @@ class Belongings:
 def embedders(scene: Scene, trained_on: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Who judges, and what each was trained on: in the given words, else where one of the audit's sets served."""
     known = {scene.original.digest: "the originals themselves"}
-    for option in ("public", "trained", "nonmembers"):
+    for option in ("public", "trained", "nonmembers", "outsiders"):
         path = getattr(scene.inputs, option)
         if path is not None:
             known[FaceSet.open(path).digest] = f"the set given as --{option}"

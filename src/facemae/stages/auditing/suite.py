@@ -21,7 +21,7 @@ from facemae.attacks import (
 from facemae.faces.faceset import FaceSet
 from facemae.measure import linking, membership, pair_scores, template_leakage, unlinkability
 from facemae.spec.recipe import AttackerName
-from facemae.spec.results import RELEASED, UNPROTECTED
+from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED
 from facemae.stages.auditing.family import Found, Head
 from facemae.stages.auditing.owned import Belongings
 from facemae.stages.auditing.process import ratio_of
@@ -58,6 +58,9 @@ class Suite:
         lacking = self._have.lacking()
         self.not_run = [{"attacker": name, "needs": needs} for name, needs in lacking.items()]
         asked = [name for name in spec.asked if name not in lacking]
+        # First, for it takes minutes where the others take hours, and refuses what does not belong together.
+        if "membership" in asked:
+            self._membership()
         for number, name in enumerate(scene.inputs.embedders):
             self._retrieval(name)
             if scene.released is not None:
@@ -66,8 +69,6 @@ class Suite:
                     # Whoever trains a network of their own does so once, whatever the judges are.
                     if attacker != "parrot" or number == 0:
                         self._attack(attacker, name)
-        if "membership" in asked:
-            self._membership()
 
     # ---- attacks ------------------------------------------------------------------------------------------------
 
@@ -77,13 +78,14 @@ class Suite:
                 self.found.attacks += self.scene.leakage(sides, same_photo)
             if self.scene.spec.suite != "retrieval":
                 self._measure(sides, settings[0])
+                if sides.attack == IMITATED and "include" in self.scene.settings:
+                    # Two releases of one photo: what releasing the same photos again would add.
+                    self._measure(sides, "include")
                 self._templates(sides, settings)
 
     def _attack(self, attacker: AttackerName, judge: str) -> None:
         if attacker == "template":
-            for same_photo in self.scene.settings:
-                pooled = Template(same_photo=same_photo)  # type: ignore[arg-type]
-                self._by(pooled, judge, (same_photo,), pairs=False)
+            self._pooled(Retrieval(), Retrieval().fit(self._have.owned(judge)), judge)
         elif attacker == "parrot":
             self._by(Parrot(), judge, self.scene.settings, called=ITS_OWN)
             if self._have.process is not None:
@@ -104,24 +106,36 @@ class Suite:
         judge: str,
         settings: tuple[str, ...],
         *,
-        pairs: bool = True,
         called: str | None = None,
     ) -> None:
-        """One attacker: fitted once, then asked for members and strangers alike."""
-        scene, released = self.scene, self._have.release
+        """One attacker: fitted once, then asked image by image, and with all images of a person together."""
         fitted = attacker.fit(self._have.owned(judge))
+        sides = self._asked(attacker, fitted, called or judge, settings)
+        if sides is not None:
+            self._measure(sides, settings[0])
+        if "template" in self.scene.spec.asked:
+            self._pooled(attacker, fitted, called or judge)
+
+    def _pooled(self, attacker: Attacker, fitted: Fitted, embedder: str) -> None:
+        """The same attacker with all images under one released number taken together."""
+        for same_photo in self.scene.settings:
+            template = Template(attacker, same_photo=same_photo)  # type: ignore[arg-type]
+            self._asked(template, template.over(fitted, seed=self.scene.spec.seed), embedder, (same_photo,))
+
+    def _asked(self, attacker: Attacker, fitted: Fitted, embedder: str, settings: tuple[str, ...]) -> Sides | None:
+        """Members and strangers asked for alike; None where nobody has anything to find."""
+        scene, released = self.scene, self._have.release
         probes, gallery = fitted.probes(scene.original), fitted.gallery(released)
         if not len(np.intersect1d(probes.person, gallery.person)):
             needs = "people with several photos, some for either side"
             self.not_run.append({"attacker": attacker.name, "needs": needs})
-            return
+            return None
         strangers = fitted.probes(scene.strangers) if scene.strangers is not None else None
-        sides = Sides(attacker.name, called or judge, probes, gallery, strangers)
+        sides = Sides(attacker.name, embedder, probes, gallery, strangers)
         for same_photo in settings:
             self.found.attacks += scene.leakage(sides, same_photo)
-        self._say(attacker.name, attacker.says, called or judge, fitted)
-        if pairs:
-            self._measure(sides, settings[0])
+        self._say(attacker.name, attacker.says, embedder, fitted)
+        return sides
 
     def _say(self, name: str, says: str, embedder: str, fitted: Fitted | None) -> None:
         chosen, tried = (fitted.chosen, dict(fitted.tried)) if fitted else ("", {})
@@ -171,7 +185,7 @@ class Suite:
         scene, inputs, spec = self.scene, self.scene.inputs, self.scene.spec
         assert inputs.process is not None
         assert inputs.trained is not None
-        assert scene.strangers is not None
+        assert inputs.outsiders is not None
         marked = [name for name in inputs.embedders if name in inputs.loss_networks]
         attacked = Attacked(
             load_model(inputs.process),
@@ -181,8 +195,9 @@ class Suite:
             ratio=ratio_of(inputs.process),
             seed=spec.seed,
         )
-        members = FaceSet.open(inputs.trained, kind="original")
-        for name, scores in membership_scores(attacked, members, scene.strangers, execution=scene.execution).items():
+        # Not the strangers of the open set: those are like the people of the release, not like those of the model.
+        members, others = (FaceSet.open(path, kind="original") for path in (inputs.trained, inputs.outsiders))
+        for name, scores in membership_scores(attacked, members, others, execution=scene.execution).items():
             if scene.world.main:
                 found = membership(
                     scores.members,

@@ -1,0 +1,111 @@
+"""Every kind of release audited with the whole suite: results/audit-real-small or results/audit-synthetic.
+
+    python benchmarks/audit_releases.py results --scale small --data DATA --runs RUNS --jobs 2
+
+Runs what is missing of the recipe `audit` (resumable, stages shared with the tables of the same scale) and writes one
+JSON of all audits (without curves and single sources: those stay with each audit) and one page. ``--utility``: results
+whose accuracies stand beside the worst cases of rows of the same name.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from facemae.cli.bars import Bars
+from facemae.plan import Plan, find_data, read_table, run_side_by_side
+from facemae.report import UtilityPoint, comparison_markdown
+from facemae.report.audit_reading import AuditRead, read_audit_directory
+from facemae.spec.execution import Execution
+from facemae.spec.manifest import digest_of, read_manifest, write_json
+from facemae.spec.results import EVERYBODY, RateResult, Results, read_results
+from facemae.stages.audit import read_audit
+from facemae.train.hardware import hardware
+
+NAMES = {"small": "audit-real-small", "synthetic": "audit-synthetic", "paper": "audit-paper"}
+
+
+def kept(directory: Path) -> dict[str, Any]:
+    """What `audit` wrote, without what takes most of its room: curves, and probes of single sources."""
+    found = read_audit(directory)
+    attacks = [
+        {key: value for key, value in attack.items() if key != "curve"}
+        for attack in found["attacks"]
+        if attack["subset"] == EVERYBODY
+    ]
+    return {"digest": read_manifest(directory).digest} | found | {"attacks": attacks}
+
+
+def with_strength(audit: AuditRead, results: Results) -> AuditRead:
+    """The networks of an audit with their own accuracies, so that the page says what a judge is worth."""
+    known = {judge.name: judge.accuracy for judge in results.judges}
+    told = [
+        one.model_dump() | {"strength": {name: rate.model_dump() for name, rate in known.get(one.name, {}).items()}}
+        for one in audit.embedders
+    ]
+    return AuditRead.model_validate(audit.model_dump() | {"embedders": told})
+
+
+def beside(audits: dict[str, AuditRead], published: Results) -> tuple[UtilityPoint, ...]:
+    """The worst case of each release beside the published accuracies of the row of its name."""
+    rows = {row.label: row for row in published.rows}
+    points = []
+    for label, audit in audits.items():
+        worst = audit.headline
+        for protocol, accuracy in rows[label].accuracy.items() if worst and label in rows else ():
+            assert worst is not None
+            rate = RateResult(**{name: getattr(worst, name) for name in RateResult.model_fields})
+            points.append(
+                UtilityPoint(
+                    label, protocol, accuracy, rate, worst.k or 0, worst.attack, worst.embedder, label != "Original"
+                )
+            )
+    return tuple(points)
+
+
+def main() -> None:
+    """Run what is missing, then write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--scale", choices=sorted(NAMES), default="synthetic")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--utility", type=Path, help="results whose rows say how useful each release is")
+    asked = parser.parse_args()
+    table = read_table("audit", asked.scale)
+    execution = Execution(device="auto", progress=Bars())
+    plan = Plan(table, asked.runs, find_data(table, asked.data, "audit"), execution)
+    if asked.jobs > 1:
+        run_side_by_side([plan], {0: [job.name for job in plan.jobs()]}, asked.jobs, execution)
+    plan.run()
+    name, directories = NAMES[asked.scale], {row.label: plan.audit_directory(row) for row in table.rows}
+    command = f"python benchmarks/audit_releases.py results --scale {shlex.quote(asked.scale)}"
+    results = plan.results(command)
+    audits = {label: with_strength(read_audit_directory(where), results) for label, where in directories.items()}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    content = {
+        "schema": 1,
+        "title": table.title,
+        "note": table.note,
+        "command": command,
+        "digest": digest_of("audits", {}, {label: read_manifest(where).digest for label, where in directories.items()}),
+        "seed": read_manifest(next(iter(directories.values()))).spec["seed"],
+        "hardware": hardware(),
+        "judges": [judge.model_dump(mode="json") for judge in results.judges],
+        "training": list(results.training),
+        "lineage": list(results.lineage),
+        "releases": {label: kept(where) for label, where in directories.items()},
+    }
+    write_json(asked.out / f"{name}.json", content)
+    utility = beside(audits, read_results(asked.utility)) if asked.utility else ()
+    told = f"Made by `{command}`; digest `{content['digest'][:12]}`."
+    text = comparison_markdown(audits, title=table.title, note=table.note, made_by=told, utility=utility)
+    (asked.out / f"{name}.md").write_text(text, encoding="utf-8")
+    print(json.dumps({"written": f"{name}.json, {name}.md"}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
