@@ -4,7 +4,7 @@
 
 Runs what is missing of the recipe `audit` (resumable, stages shared with the tables of the same scale) and writes one
 JSON of all audits (without curves and single sources: those stay with each audit) and one page. ``--utility``: results
-whose accuracies stand beside the worst cases of rows of the same name.
+whose accuracies stand beside the worst cases of releases that their rows are trained on.
 """
 
 import argparse
@@ -48,20 +48,17 @@ def with_strength(audit: AuditRead, results: Results) -> AuditRead:
     return AuditRead.model_validate(audit.model_dump() | {"embedders": told})
 
 
-def beside(audits: dict[str, AuditRead], published: Results) -> tuple[UtilityPoint, ...]:
-    """The worst case of each release beside the published accuracies of the row of its name."""
-    rows = {row.label: row for row in published.rows}
+def beside(audits: dict[str, AuditRead], trained: dict[str, str], published: Results) -> tuple[UtilityPoint, ...]:
+    """The worst case of each release beside the published accuracies of recognisers ``trained`` on that very set."""
+    rows = {row.trained_on: row for row in published.rows}
     points = []
     for label, audit in audits.items():
-        worst = audit.headline
-        for protocol, accuracy in rows[label].accuracy.items() if worst and label in rows else ():
-            assert worst is not None
-            rate = RateResult(**{name: getattr(worst, name) for name in RateResult.model_fields})
-            points.append(
-                UtilityPoint(
-                    label, protocol, accuracy, rate, worst.k or 0, worst.attack, worst.embedder, label != "Original"
-                )
-            )
+        row, worst = rows.get(trained[label]), audit.headline
+        if row is None or worst is None:
+            continue
+        rate = RateResult(**{name: getattr(worst, name) for name in RateResult.model_fields})
+        told = (worst.k or 0, worst.attack, worst.embedder, audit.protected)
+        points += [UtilityPoint(label, protocol, found, rate, *told) for protocol, found in row.accuracy.items()]
     return tuple(points)
 
 
@@ -100,7 +97,8 @@ def main() -> None:
         "releases": {label: kept(where) for label, where in directories.items()},
     }
     write_json(asked.out / f"{name}.json", content)
-    utility = beside(audits, read_results(asked.utility)) if asked.utility else ()
+    trained = {row.label: row.train for row in table.rows}
+    utility = beside(audits, trained, read_results(asked.utility)) if asked.utility else ()
     told = f"Made by `{command}`; digest `{content['digest'][:12]}`."
     text = comparison_markdown(audits, title=table.title, note=table.note, made_by=told, utility=utility)
     (asked.out / f"{name}.md").write_text(text, encoding="utf-8")

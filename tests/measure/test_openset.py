@@ -83,3 +83,17 @@ def test_a_member_among_the_nonmembers_is_refused() -> None:
     sets = three_sets(60)
     with pytest.raises(DataError, match="non-members are in the gallery: got 1 people"):
         nonmember_control(sets[0], sets[1], sets[2], np.where(sets[3] == 20, 0, sets[3]), sets[4], sets[1], seed=0)
+
+
+def test_best_scores_tell_members_from_strangers_as_scikit_learn_says() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    sets = three_sets(60)
+    assert nonmember_control(*sets, sets[1], seed=5, replicates=40).auc is None
+    found = nonmember_control(*sets, sets[1], auc=True, seed=5, replicates=400)
+    assert found.auc is not None
+    best = [(sets[side] @ sets[4].T).max(axis=1) for side in (0, 2)]
+    truth = np.repeat([1, 0], [len(part) for part in best])
+    assert found.auc.value == pytest.approx(metrics.roc_auc_score(truth, np.concatenate(best)), abs=1e-6)
+    assert found.auc.low < found.auc.value < found.auc.high
+    assert found.to_dict()["auc"]["trials"] == len(best[0]) * len(best[1])
+    json.dumps(found.to_dict())

@@ -48,6 +48,7 @@ def attack(name: str, network: str, same_photo: str = "exclude", *, open_set: bo
         "nonmember_trials": 2000,
         "nonmember_people": 120,
         "smallest_measurable": 0.005,
+        "auc": rated(0.71),
         "points": [
             {"target": 0.1, "fpir": 0.0995, "threshold": 0.4, "measurable": True} | rated(level / 2),
             {"target": 0.01, "fpir": 0.0095, "threshold": 0.6, "measurable": True} | rated(level / 4),

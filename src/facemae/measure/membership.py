@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 
 from facemae.errors import DataError
 from facemae.measure.control import Control, control_of, max_statistic
-from facemae.measure.intervals import rate_from_replicates
 from facemae.measure.leakage import FAMILY_WISE
 from facemae.measure.operating import TwoSamples
 from facemae.measure.rates import Rate, measurable, smallest_measurable
@@ -122,7 +121,7 @@ def membership(
         fpr: samples.rate_at(fpr, method=f"{how}, threshold refitted", seed=seed, replicates=replicates, level=level)
         for fpr in seen
     }
-    auc = _auc(samples, how, seed=seed, replicates=replicates, level=level)
+    auc = samples.auc_rate(method=how, seed=seed, replicates=replicates, level=level)
     chance = np.array([0.5, *(fpr for _, fpr, _ in rates.values())])
     observed = np.array([auc.value, *(rate.value for rate, _, _ in rates.values())]) - chance
     permuted = _permuted(samples, seen, permutations=permutations, seed=seed) - chance
@@ -153,29 +152,6 @@ def _checked(member: np.ndarray, member_labels: np.ndarray, other: np.ndarray, o
     if not len(member) or not len(other) or not (np.isfinite(member).all() and np.isfinite(other).all()):
         got = f"{len(member)} photos of members, {len(other)} of non-members"
         raise DataError("membership cannot be scored", got=got, needed="a finite score for some photos of either kind")
-
-
-def _auc(samples: TwoSamples, how: str, *, seed: int, replicates: int, level: float) -> Rate:
-    value = float(samples.auc(np.ones((1, len(samples.strata))))[0])
-    pairs = len(samples.positive) * len(samples.negative)
-    # People who take part in a comparison of either outcome: with few on one side the bootstrap sees no spread.
-    high, low = samples.positive > samples.negative.min(), samples.positive < samples.negative.max()
-    above, below = samples.negative > samples.positive.min(), samples.negative < samples.positive.max()
-    rare = min(
-        len(np.unique(person[some]))
-        for person, both in ((samples.positive_person, (high, low)), (samples.negative_person, (above, below)))
-        for some in both
-    )
-    return rate_from_replicates(
-        samples.replicates(None, seed=seed, replicates=replicates),
-        value=value,
-        hits=min(pairs, round(value * pairs)),
-        trials=pairs,
-        clusters=int(np.bincount(samples.strata).min()),
-        rare=rare,
-        method=how,
-        level=level,
-    )
 
 
 def _permuted(samples: TwoSamples, fprs: tuple[float, ...], *, permutations: int, seed: int) -> np.ndarray:

@@ -33,7 +33,8 @@ class OpenSet:
     """Open-set control: members against people who are not in the release.
 
     ``smallest_measurable`` is the smallest false alarm rate that may be reported, None where none may. The quantiles
-    (5, 50, 95 %) are those of each probe's best score in the gallery.
+    (5, 50, 95 %) are those of each probe's best score in the gallery. ``auc``: how well those scores tell members from
+    non-members, whomever they find (chance ½); None where nobody asked.
     """
 
     k: int
@@ -43,10 +44,13 @@ class OpenSet:
     smallest_measurable: float | None
     member_scores: tuple[float, float, float]
     nonmember_scores: tuple[float, float, float]
+    auc: Rate | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, ``points`` as dictionaries."""
-        return asdict(self) | {"points": [point.to_dict() for point in self.points]}
+        """The fields, ``points`` and ``auc`` as dictionaries; no ``auc`` where there is none."""
+        found = asdict(self) | {"points": [point.to_dict() for point in self.points]}
+        del found["auc"]
+        return found | ({"auc": self.auc.to_dict()} if self.auc else {})
 
 
 def nonmember_control(
@@ -60,6 +64,7 @@ def nonmember_control(
     k: int = 1,
     fpirs: tuple[float, ...] = (0.1, 0.01),
     exclude: Exclude = None,
+    auc: bool = False,
     seed: int,
     replicates: int = 1000,
     level: float = 0.95,
@@ -72,7 +77,8 @@ def nonmember_control(
 
     A target x is reported only with at least 10/x non-member probes from at least 50 people. Members without an
     eligible mate are left out, ``exclude`` is for members. Interval: bootstrap over members and over non-members, the
-    threshold refitted. ``divide`` and ``product`` as in ``leakage``.
+    threshold refitted. ``auc`` asks how well the best scores tell members from non-members. ``divide`` and ``product``
+    as in ``leakage``.
 
     Raises ``DataError`` when a non-member is in the gallery. Source: ISO/IEC 19795-1.
     """
@@ -100,5 +106,9 @@ def nonmember_control(
     member_scores, nonmember_scores = (
         tuple(np.quantile(best, [0.05, 0.5, 0.95]).tolist()) for best in (scores[:, 0], alarm)
     )
-    smallest = smallest_measurable(len(alarm), people)
-    return OpenSet(k, tuple(points), len(alarm), people, smallest, member_scores, nonmember_scores)
+    smallest, area = smallest_measurable(len(alarm), people), None
+    if auc:
+        best = TwoSamples.of(scores[:, 0], attack.person, alarm, nonmember_labels)
+        how = method.removesuffix(", threshold refitted")
+        area = best.auc_rate(method=how, seed=seed, replicates=replicates, level=level)
+    return OpenSet(k, tuple(points), len(alarm), people, smallest, member_scores, nonmember_scores, area)

@@ -91,6 +91,29 @@ class TwoSamples:
         )
         return rate, float((self.negative > threshold).mean()), threshold
 
+    def auc_rate(self, *, method: str, seed: int, replicates: int, level: float) -> Rate:
+        """``auc`` with its interval: bootstrap over the people of both samples."""
+        value = float(self.auc(np.ones((1, len(self.strata))))[0])
+        pairs = len(self.positive) * len(self.negative)
+        # People who take part in a comparison of either outcome: with few on one side the bootstrap sees no spread.
+        high, low = self.positive > self.negative.min(), self.positive < self.negative.max()
+        above, below = self.negative > self.positive.min(), self.negative < self.positive.max()
+        rare = min(
+            len(np.unique(person[some]))
+            for person, both in ((self.positive_person, (high, low)), (self.negative_person, (above, below)))
+            for some in both
+        )
+        return rate_from_replicates(
+            self.replicates(None, seed=seed, replicates=replicates),
+            value=value,
+            hits=min(pairs, round(value * pairs)),
+            trials=pairs,
+            clusters=int(np.bincount(self.strata).min()),
+            rare=rare,
+            method=method,
+            level=level,
+        )
+
     def replicates(self, target: float | None, *, seed: int, replicates: int) -> Float[np.ndarray, " r"]:
         """Of ``tpr`` at a target, or of ``auc`` where that is None, under the bootstrap over the people of both."""
 

@@ -4,7 +4,7 @@ from facemae.report.audit_models import Operating, TemplateAt
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import control_cell, rate_cell
 from facemae.report.audit_words import attack_name, pairs_name
-from facemae.report.tables import Grid
+from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, count, percent, rate
 
 NOT_MEASURABLE = "not measurable here"
@@ -21,6 +21,7 @@ def open_set_grid(audit: AuditRead) -> Grid:
             _operating(point, found.smallest_measurable),
             _hits(point),
             f"{count(found.nonmember_trials)} of {count(found.nonmember_people)} people",
+            f"{found.auc.value:.3f} [{found.auc.low:.3f}, {found.auc.high:.3f}]" if found.auc else "",
         )
         for attack, found in asked
         for point in found.points
@@ -32,8 +33,9 @@ def open_set_grid(audit: AuditRead) -> Grid:
         "Members named (TPIR)",
         "Hits/trials",
         "Strangers' photos",
+        "Member or stranger? (AUC, 0.5 is blind)",
     )
-    return Grid("Members named, when at most so many strangers are named wrongly", columns, lines)
+    return without_empty(Grid("Members named, when at most so many strangers are named wrongly", columns, lines))
 
 
 def linking_grid(audit: AuditRead) -> Grid:

@@ -84,6 +84,7 @@ class OpenSet(Read):
     nonmember_trials: int
     nonmember_people: int
     smallest_measurable: float | None
+    auc: Rated | None = None
 
 
 class Attack(Read):

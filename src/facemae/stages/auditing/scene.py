@@ -138,6 +138,7 @@ class Scene:
             sides.gallery.person,
             fpirs=self.spec.false_alarms,
             exclude=own,
+            auc=self.spec.suite != "retrieval",
             seed=self.spec.seed,
             replicates=self.spec.replicates,
             divide=self._divide,
