@@ -41,6 +41,15 @@ def test_somebodys_folder_in_one_command(place: Path, tmp_path: Path, capsys: py
         assert said in passed.out
     result = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert [row["loss_network"] for row in result["embedders"]] == [True]
+    page = (tmp_path / "out" / "audit.html").read_text()
+    assert result["headline"]["attack"] in page or "plain search" in page
+    assert "<img" not in page
+    assert (tmp_path / "out" / "audit.md").read_text().startswith("# What an attacker would learn")
+    assert (tmp_path / "out" / "audit-card.md").exists()
+    # Pictures only where somebody asks for them, and never in the other two.
+    assert facemae(capsys, *words, "--show-faces", "3").code == 0
+    assert (tmp_path / "out" / "audit.html").read_text().count("<img") == 3
+    assert "data:image" not in (tmp_path / "out" / "audit.md").read_text()
     # Copies of the originals pass no gate: exit code 1 and one line that names who found them.
     failed = facemae(capsys, *words, "--json", "--max", "top2:0.5", "--max", "metadata:note")
     assert failed.code == 1
@@ -60,6 +69,22 @@ def test_a_gate_that_cannot_be_judged_is_a_mistake(
     ):
         assert said in demand_one_line(facemae(capsys, *words, *more, "--max", limit))
     assert not (tmp_path / "out").exists()
+
+
+def test_pages_need_a_place_and_results_that_are_some(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", place / "mine", place / "theirs"]
+    more = ["--linkage", place / "pairs.csv", "--embedder", place / "net"]
+    for option in (["--show-faces", "2"], ["--beside", "results.json"]):
+        said = demand_one_line(facemae(capsys, *words, *more, *option))
+        assert f"{option[0]}: got no OUT" in said
+    (tmp_path / "none.json").write_text("{}")
+    quick = ["--set", "suite=retrieval", "--set", "replicates=20", "--device", "cpu"]
+    said = demand_one_line(facemae(capsys, *words, tmp_path / "out", *more, *quick, "--beside", tmp_path / "none.json"))
+    assert "needed a results file of `facemae reproduce`" in said
+    # What was measured is not lost with the page.
+    assert (tmp_path / "out" / "audit.json").exists()
 
 
 def test_a_result_of_nothing_says_nothing() -> None:

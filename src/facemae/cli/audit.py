@@ -1,13 +1,25 @@
 """`facemae audit`: its options, what it says, and how its gate ends it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facemae.cli.common import attack_lines, execution, networks, say, scratch, tar_line, tell, with_seed
+from facemae.cli.common import (
+    attack_lines,
+    execution,
+    networks,
+    processes,
+    rank,
+    say,
+    scratch,
+    tar_line,
+    tell,
+    with_seed,
+)
 from facemae.cli.options import AsJson, Cache, Device, In, Recipe, Seed, Settings, Workers
+from facemae.errors import RecipeError
 
 if TYPE_CHECKING:
     from facemae.spec.execution import Execution
@@ -51,6 +63,15 @@ Limits = Annotated[
         "tpr@fpr=0.01:0.02, auc:0.6, metadata:note. May be repeated.",
     ),
 ]
+ShowFaces = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Show the N most exposed records as pictures in OUT/audit.html.")
+]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="RESULTS", help="Results of `reproduce` for the plane of utility and privacy. May be repeated."
+    ),
+]
 
 
 def audit(
@@ -72,6 +93,8 @@ def audit(
     outsiders: Outsiders = None,
     reference: Reference = None,
     limits: Limits = None,
+    show_faces: ShowFaces = 0,
+    beside: Beside = None,
     cache: Cache = None,
     recipe: Recipe = None,
     settings: Settings = None,
@@ -83,7 +106,7 @@ def audit(
     """What somebody learns from a release (a measured lower bound): sets of ours, or any folder or archive of photos.
 
     Runs every attacker whose inputs are given and lists the others under "not run"; --set suite=quick leaves out those
-    who learn, suite=retrieval leaves Eq. 3 alone.
+    who learn, suite=retrieval leaves Eq. 3 alone. OUT holds audit.json and, to read, audit.html and audit.md.
     """
     from facemae.stages.audit import Inputs
 
@@ -107,8 +130,16 @@ def audit(
         reference=reference,
         outsiders=outsiders,
     )
-    run = execution(device, workers)
-    _audit(inputs, out, cache, recipe, with_seed(settings, seed), limits or [], run, as_json=as_json)
+    _demand_out(out, show_faces, beside)
+    run, pages = execution(device, workers), {"faces": show_faces, "published": beside or []}
+    _audit(inputs, out, cache, recipe, with_seed(settings, seed), limits or [], run, pages, as_json=as_json)
+
+
+def _demand_out(out: Path | None, faces: int, beside: Sequence[Path] | None) -> None:
+    if out is None and (faces or beside):
+        raise RecipeError("--show-faces" if faces else "--beside", got="no OUT", needed="OUT, for the page lies there")
+    if faces and processes() > 1:
+        raise RecipeError("--show-faces", got=f"{processes()} processes", needed="one: run it again as plain `facemae`")
 
 
 def _audit(
@@ -119,6 +150,7 @@ def _audit(
     settings: Sequence[str],
     limits: Sequence[str],
     run: "Execution",
+    pages: Mapping[str, Any],
     *,
     as_json: bool,
 ) -> None:
@@ -126,12 +158,15 @@ def _audit(
     from facemae.spec.recipe import AuditSpec
     from facemae.stages.audit import audit as stage
     from facemae.stages.auditing.gate import breaches, demand_measured, read_limits
+    from facemae.stages.auditing.pages import write_pages
 
     spec = section_spec("audit", AuditSpec, recipe, [*settings, *_full(recipe, settings)])
     allowed = read_limits(limits)
     demand_measured(allowed, spec)
     with scratch(out, cache) as (place, kept):
         result = stage(inputs, place, spec, run, cache=kept)
+        if out is not None and rank() == 0:
+            write_pages(place, inputs, spec, run, cache=kept, **pages)
     failed = breaches(allowed, result)
     gate = {"gate": [breach.to_dict() for breach in failed]} if allowed else {}
     say(result | gate, as_json, "\n".join(audit_lines(result)))
