@@ -222,7 +222,8 @@ def own_level(town: Town, probes: np.ndarray, labels: np.ndarray) -> Any:
 
 def inverter(town: Town, plant: Plant, released: Released) -> dict[str, Any]:
     """Retrieval after the way back that was fitted on public people, whose photos went through the same process."""
-    public, process = FaceSet.open(town.public), replace(plant, keeps=frozenset())
+    # The process alone: nothing comes along with public people, and nothing is expected of their set.
+    public, process = FaceSet.open(town.public), replace(plant, keeps=frozenset(), expects={})
     seed = 1000 + town.seed
     out = town.directory / f"public-{plant.name}"
     shutil.rmtree(out, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The report of an audit says what was measured, first of all the worst case, and nothing else."""
 
 import base64
+import copy
 import io
 import json
 import re
@@ -19,8 +20,8 @@ from facemae.errors import DataError
 from facemae.report import UtilityPoint, utility_points, write_audit_report
 from facemae.report.audit_figures import cmc_figure, crowd_figure, linking_figure, templates_figure
 from facemae.report.audit_markdown import audit_card
+from facemae.report.audit_names import share
 from facemae.report.audit_reading import AuditRead
-from facemae.report.audit_words import share
 from facemae.spec.results import RELEASED, UNPROTECTED, Results
 
 CONTENTS = {"full": full, "bare": bare, "empty": empty}
@@ -84,8 +85,8 @@ def test_headline_is_in_all_three_files(whole: tuple[str, str, str], said: str) 
     [
         "| cross-matcher | 11.50 % [8.40, 14.80] | 10.35 % [7.25, 13.65] | 0.26 % | Somebody with public photos",
         "| parrot | not run | not run | – | needs public people who went through the same process |",
-        "| plain search | phi | at most 1 % | 2.00 % [0.00, 5.30] | 80/4,000 | 2,000 of 120 people |",
-        "| plain search | phi | at most 0.1 % | not measurable here (smallest: 0.5 %) | – | 2,000 of 120 people |",
+        "| plain search | phi | at most 1 % | 2.00 % [0.00, 5.30] | 80/4,000 | 2,000 photos of 120 people | 0.710 [",
+        "| plain search | phi | at most 0.1 % | not measurable here (at 0.5 % it would be) | – | 2,000 photos of 120 people |",
         "| photo and released picture | phi | 35.00 % [31.90, 38.30] | 12.00 % [8.90, 15.30] | not measurable here",
         "33.00 % [29.90, 36.30] | 50.00 % [25.00, 100.00] | 16,000 / 12,000,000 | distinguishable from chance |",
         "| release to a second release | phi | 0.031 [0.000, 0.048] | 0.030 | 0.040 | 800 | not distinguishable",
@@ -272,6 +273,30 @@ def test_utility_points_are_the_published_numbers(results: Results) -> None:
     assert (point.accuracy, point.worst.value, point.k) == (row.accuracy["lfw"], row.worst.value, row.worst.k)
     assert isinstance(point, UtilityPoint)
     assert [p.label for p in points if not p.protected and p.protocol == "lfw"] == [results.rows[0].label]
+
+
+def test_a_headline_of_pooled_pictures_says_what_its_attacker_owns_and_what_protection_buys() -> None:
+    content = full()
+    pooled = "template of cross-matcher (all images)"
+    content["headline"] = headline(attack=pooled, measure="top2", hits=26, trials=80)
+    unprotected = copy.deepcopy(content["templates"][0]) | {"attack": UNPROTECTED, "embedder": "phi"}
+    for at in unprotected["at"]:
+        at |= {"value": 0.97, "low": 0.94, "high": 1.0}
+    content["templates"].append(unprotected)
+    card = card_of(content)
+    assert f"{pooled}, with the network phi" in card
+    assert "Somebody with public photos and what the same process made of them learns" in card
+    assert "all their photos of a person are taken together" in card
+    assert "the same network would find 97.00 % (interval 94.00 to 100.00 %) of the people" in card
+
+
+def test_a_larger_number_in_the_tables_is_told_with_the_reason_why_it_is_no_headline() -> None:
+    content = full()
+    assert "the largest number of this audit" not in card_of(content)
+    content["headline"] = headline(value=0.05)
+    assert "the largest number of this audit is 11.50 % (interval 8.40 to 14.80 %) (cross-matcher, phi)" in card_of(
+        content
+    )
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -164,7 +164,9 @@ def control_of(moved: Float[np.ndarray, " p"], expected: float) -> Control:
     if not len(rates):  # a gallery of one person: there is nobody else to ask for
         return Control(expected, expected, expected, len(moved))
     low, high = np.quantile(rates, [0.025, 0.975])
-    return Control(float(rates.mean()), float(low), float(high), len(moved))
+    mean = float(rates.mean())
+    # Where few permutations find anybody the mean may lie beyond the quantiles.
+    return Control(mean, min(float(low), mean), max(float(high), mean), len(moved))
 
 
 def max_statistic(observed: Float[np.ndarray, " m"], permuted: Float[np.ndarray, "p m"]) -> Float[np.ndarray, " m"]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from facemae.report.audit_models import Attack, HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
+from facemae.report.audit_names import attack_name, pairs_name, within
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import networks_grid, rate_cell
 from facemae.report.audit_utility import UtilityPoint, utility_grid
-from facemae.report.audit_words import attack_name, pairs_name, within
 from facemae.report.markdown import plain, table
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, percent, rate

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from facemae.report.audit_measures import sides
 from facemae.report.audit_models import AtK, Attack, CurvePoint, Operating, Rated, TemplateAt
+from facemae.report.audit_names import attack_name
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_utility import UtilityPoint
-from facemae.report.audit_words import attack_name
 from facemae.report.drawing import COLOURS, GREEN, INK, MARKERS, canvas, legend, svg_text, wrapped
 from facemae.spec.results import UNPROTECTED
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from facemae.report.audit_models import EmbedderOf
+from facemae.report.audit_names import attack_name, pairs_name
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_sections import Section, glossary, sections
 from facemae.report.audit_tables import methods, severities, unmeasured_grid
 from facemae.report.audit_utility import UtilityPoint
-from facemae.report.audit_words import NOT_MEANT, attack_name, headline, pairs_name
+from facemae.report.audit_words import NOT_MEANT, headline
 from facemae.report.markdown import plain, table
 from facemae.report.wording import count
 from facemae.spec.results import UNPROTECTED

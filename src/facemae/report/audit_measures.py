@@ -1,9 +1,9 @@
 """What an audit measured beside searches, as tables of words: strangers, pairs, templates, the model."""
 
 from facemae.report.audit_models import Operating, TemplateAt
+from facemae.report.audit_names import attack_name, pairs_name
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import control_cell, rate_cell
-from facemae.report.audit_words import attack_name, pairs_name
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, count, percent, rate
 
@@ -20,7 +20,7 @@ def open_set_grid(audit: AuditRead) -> Grid:
             _target(point),
             _operating(point, found.smallest_measurable),
             _hits(point),
-            f"{count(found.nonmember_trials)} of {count(found.nonmember_people)} people",
+            f"{count(found.nonmember_trials)} photos of {count(found.nonmember_people)} people",
             f"{found.auc.value:.3f} [{found.auc.low:.3f}, {found.auc.high:.3f}]" if found.auc else "",
         )
         for attack, found in asked
@@ -29,8 +29,8 @@ def open_set_grid(audit: AuditRead) -> Grid:
     columns = (
         "Attacker",
         "Network",
-        "Strangers named (FPIR)",
-        "Members named (TPIR)",
+        "Strangers named at all (FPIR)",
+        "Members named rightly (TPIR)",
         "Hits/trials",
         "Strangers' photos",
         "Member or stranger? (AUC, 0.5 is blind)",
@@ -66,7 +66,7 @@ def unlinkability_grid(audit: AuditRead) -> Grid:
     """D_sys with the noise that it has to rise above."""
     lines = tuple(
         (
-            pairs_name(found.attack),
+            pairs_name(found.attack, found.same_photo),
             found.embedder,
             f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]",
             f"{found.control:.3f}",
@@ -77,7 +77,7 @@ def unlinkability_grid(audit: AuditRead) -> Grid:
         for found in audit.unlinkability
     )
     columns = ("Pairs", "Network", "D_sys", "Wrong people (control)", "Noise reaches up to", "People", "Verdict")
-    return Grid("Unlinkability D_sys: 0, nothing can be joined; 1, everything", columns, lines)
+    return Grid("How far pictures can be joined (D_sys): 0, not at all; 1, all of them", columns, lines)
 
 
 def templates_grid(audit: AuditRead) -> Grid:
@@ -141,7 +141,7 @@ def _operating(point: Operating | None, smallest: float | None) -> str:
         return ABSENT
     if point.rate:
         return rate(point.rate.value, point.rate.low, point.rate.high)
-    return NOT_MEASURABLE if smallest is None else f"{NOT_MEASURABLE} (smallest: {100 * smallest:.2g} %)"
+    return NOT_MEASURABLE if smallest is None else f"{NOT_MEASURABLE} (at {100 * smallest:.2g} % it would be)"
 
 
 def _hits(point: Operating) -> str:

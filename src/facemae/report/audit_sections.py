@@ -57,8 +57,10 @@ def _retrieval(audit: AuditRead) -> Section:
     within = "picture" if audit.k == 1 else f"{audit.k} pictures"
     return Section(
         "Who attacked, and what they found",
-        f"Each attacker looks for every person with one photo at a time. The search counts as a hit when the right "
-        f"person is among the {within} found most alike.",
+        f"Each attacker looks for every person with one photo at a time, and a search counts as a hit when the right "
+        f"person is among the {within} found most alike. Rows called “template” take all photos of a person together, "
+        f"and all pictures under one number; there a hit is the right person's number. An attacker called “its own” "
+        f"in the place of a network trains one.",
         (tables.attackers_grid(audit), tables.findings_grid(audit)),
         (
             (
@@ -81,8 +83,10 @@ def _retrieval(audit: AuditRead) -> Section:
 def _open_set(audit: AuditRead) -> Section:
     return Section(
         STRANGERS,
-        "Here the attacker does not know whether the person is in the release. They call somebody a member only above "
-        "a threshold, set so that at most a small share of strangers (people outside the release) is called one.",
+        "Here the attacker does not know whether the person is in the release. They name somebody only above a "
+        "threshold, set so that at most a small share of strangers (people outside the release) is named at all; a "
+        "member counts only when named rightly. So a rate of members below that of strangers means that this attacker "
+        "names hardly anybody rightly. AUC asks less: does a member's best match score higher than a stranger's?",
         (measures.open_set_grid(audit),),
         (
             (
@@ -91,7 +95,8 @@ def _open_set(audit: AuditRead) -> Section:
                 tuple(partial(figures.open_set_figure, audit, network.name) for network in audit.networks),
             ),
         ),
-        note="A share of strangers x is told only with at least 10/x of their photos, of at least 50 people.",
+        note="With few strangers a small share of them cannot be measured: 1 % needs at least 1,000 of their photos, "
+        "of at least 50 people.",
     )
 
 
@@ -177,8 +182,10 @@ def _networks(audit: AuditRead) -> Section:
 def _utility(points: Sequence[UtilityPoint]) -> Section:
     return Section(
         "Useful and given away",
-        "A recogniser was trained on each set and tested on real photos: how good it is says how useful the set is. "
-        "Beside it stands the worst case over attackers. Sets that met fewer attackers look better than they are.",
+        "A recogniser was trained on each set and tested on unprotected photos of other people: how good it is says "
+        "how useful the set is. Beside it stands the worst case over the attackers that each set met in its own audit, "
+        "seldom the same as here: compare the rows with one another, not with the headline above. Sets that met fewer "
+        "attackers look better than they are.",
         (utility_grid(points),) if points else (),
         (
             (
@@ -205,6 +212,9 @@ def glossary(audit: AuditRead) -> tuple[tuple[str, str], ...]:
             "distinguishable is no evidence of safety; the upper end of the interval says what still fits.",
         ),
     ]
+    if audit.membership or any(attack.open_set and attack.open_set.auc for attack in audit.attacks):
+        words.append(("AUC", "How often somebody inside scores above somebody outside: 0.5 is blind, 1 sure."))
+    words.append(("K", "How many guesses an attacker has: pictures, or people where pictures are taken together."))
     if any(attack.open_set for attack in audit.attacks):
         words.append(("TPIR at FPIR", "Members named, when at most that share of strangers is wrongly named."))
     if audit.linking:
@@ -216,5 +226,4 @@ def glossary(audit: AuditRead) -> tuple[tuple[str, str], ...]:
         words.append(("D_sys", "How much a comparison tells about who is who: 0 nothing, 1 everything."))
     if audit.membership:
         words.append(("TPR at FPR", "Training photos named, when at most that share of other photos is accused."))
-        words.append(("AUC", "How often a training photo scores above another one: 0.5 is blind, 1 sure."))
     return tuple(words)

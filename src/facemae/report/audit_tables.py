@@ -1,11 +1,11 @@
 """Searches, traces beside the pixels and networks as tables of words; nothing is computed."""
 
 from facemae.report.audit_models import AtK, Attack, Controlled, FindingOf
+from facemae.report.audit_names import attack_name, says, within
 from facemae.report.audit_reading import AuditRead
-from facemae.report.audit_words import attack_name, says, within
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, accuracy, count, percent, rate
-from facemae.spec.results import EVERYBODY, UNPROTECTED
+from facemae.spec.results import EVERYBODY, ITS_OWN, UNPROTECTED
 
 _SAME = "The same, but they hold the very photos that were protected."
 _ROLES = {
@@ -136,7 +136,7 @@ def networks_grid(audit: AuditRead) -> Grid:
         (
             network.name,
             network.source or ABSENT,
-            network.trained_on or "not known",
+            network.trained_on or ("public people, by the attacker" if network.name == ITS_OWN else "not known"),
             _ROLES[network.loss_network],
             ", ".join(
                 f"{name} {accuracy(found.value, found.low, found.high)}" for name, found in network.strength.items()

@@ -3,25 +3,21 @@
 from dataclasses import dataclass
 
 from facemae.report.audit_models import HeadlineOf, Rated
+from facemae.report.audit_names import (
+    attack_name,
+    between,
+    chance_told,
+    inner_attack,
+    pooled,
+    says,
+    share,
+    within,
+)
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import count, percent
-from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED
+from facemae.spec.results import ITS_OWN, RELEASED, UNPROTECTED
 
-PLAIN = {
-    UNPROTECTED: "search, nothing protected",
-    RELEASED: "plain search",
-    IMITATED: "search through the same process",
-}
-_ITS_OWN = "its own"  # what an audit calls the network that an attacker trained
-_PAIRS = {UNPROTECTED: "two photos, nothing protected", RELEASED: "photo and released picture"}
-_SAYS = {
-    UNPROTECTED: "Somebody with other photos of a person and a face recognition network looks for that person among "
-    "the photos as they were before protection. No attack on the release, but the level that protection has to lower.",
-    RELEASED: "Somebody with photos of a person and a face recognition network looks for that person among the "
-    "released pictures as they are.",
-    IMITATED: "Somebody who owns a copy of the process that made the release, photos of a person and a face "
-    "recognition network puts the photos through that process first, and then looks among the released pictures.",
-}
+_POOLED = "Here all their photos of a person are taken together, and all released pictures under one number as well."
 LIMITS = (
     "It is not the most that anybody could learn. It is what the attackers tried here found: a lower bound. A better "
     "network, more photos of a person or another method may find more.",
@@ -53,26 +49,6 @@ class Headline:
     limits: tuple[str, ...]
 
 
-def attack_name(name: str, same_photo: str = "exclude", *, short: bool = False) -> str:
-    """An attack in plain words; ``same_photo`` "include" is said, the other is what all tables are about.
-
-    ``short``: without the name under which the audit has it.
-    """
-    plain = PLAIN.get(name, name) if short or name not in PLAIN else f"{PLAIN[name]} ({name})"
-    return f"{plain}, protected photo in hand" if same_photo == "include" else plain
-
-
-def pairs_name(name: str, same_photo: str = "exclude") -> str:
-    """What is compared with what, pair by pair."""
-    plain = _PAIRS.get(name) or attack_name(name, short=True)
-    return f"{plain}, its own among them" if same_photo == "include" else plain
-
-
-def says(audit: AuditRead, name: str) -> str:
-    """Who attacks, what they own, and what success means."""
-    return audit.says(name) or _SAYS.get(name, "")
-
-
 def headline(audit: AuditRead) -> Headline:
     """The worst case in words; without one, what the page can say instead."""
     found = audit.headline
@@ -88,39 +64,12 @@ def headline(audit: AuditRead) -> Headline:
         "Which attacker and which network are told here was chosen among all that were tried, on one half of the "
         "people. The number comes from the other half, who had no part in the choice."
     )
-    paragraphs = (*said, chosen, *_stronger(audit, found), *_beside(audit))
+    paragraphs = (*said, chosen, *_largest(audit, found), *_stronger(audit, found), *_beside(audit))
     return Headline(_title(audit, found), tuple(part for part in paragraphs if part), _limits(audit, found))
 
 
-def share(value: float) -> str:
-    """A fraction in whole numbers: "about 12 of 100", and of thousands where it is small."""
-    if value <= 0 or value >= 1:
-        return "none" if value <= 0 else "all"
-    if value > 0.995:
-        return "nearly all"
-    for of in (100, 1000, 10_000):
-        if value * of >= 3:
-            return f"about {round(value * of)} of {of:,}"
-    return "fewer than 3 of 10,000"
-
-
-def between(found: Rated) -> str:
-    """A rate with its interval in words."""
-    return f"{percent(found.value)} (interval {100 * found.low:.2f} to {percent(found.high)})"
-
-
-def chance_told(verdict: str) -> bool:
-    """Whether a verdict says that the attack is told from chance."""
-    return not verdict.startswith("not ")
-
-
 def _searching(found: HeadlineOf) -> bool:
-    return found.k is not None and not _pooled(found.attack) and "template" not in found.measure
-
-
-def _pooled(attack: str) -> bool:
-    """Whether all pictures of a person are taken together, so that a hit is a person and no picture."""
-    return attack.startswith("template")
+    return found.k is not None and not pooled(found.attack) and "template" not in found.measure
 
 
 def _title(audit: AuditRead, found: HeadlineOf) -> str:
@@ -157,9 +106,11 @@ def _who(audit: AuditRead, found: HeadlineOf) -> str:
     network = next(network for network in (*audit.networks, None) if network is None or network.name == found.embedder)
     taught = " (the network that the generator was trained against)" if network and network.loss_network else ""
     lead = "The attack" if found.attack == UNPROTECTED else "The strongest of the attacks tried"
-    whose = "a network of its own" if found.embedder == _ITS_OWN else f"the network {found.embedder}{taught}"
+    whose = "a network of its own" if found.embedder == ITS_OWN else f"the network {found.embedder}{taught}"
     told = f"{lead}: {attack_name(found.attack)}, with {whose}."
-    return f"{told} {says(audit, found.attack)}".strip()
+    inner = inner_attack(found.attack)
+    owned = f"{says(audit, inner)} {_POOLED}" if inner and says(audit, inner) else says(audit, found.attack)
+    return f"{told} {owned}".strip()
 
 
 def _what(audit: AuditRead, found: HeadlineOf) -> str:
@@ -185,8 +136,10 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
 
 def _level(audit: AuditRead, found: HeadlineOf) -> str:
     """What the same network finds where nothing is protected, by the same half of the people where that is told."""
-    if found.attack == UNPROTECTED or found.k is None or not _searching(found):
+    if found.attack == UNPROTECTED or found.k is None:
         return ""
+    if not _searching(found):
+        return _pooled_level(audit, found)
     for attack in audit.everybody:
         at = attack.shown(found.k)
         if attack.attack == UNPROTECTED and attack.embedder == found.embedder and at:
@@ -196,6 +149,38 @@ def _level(audit: AuditRead, found: HeadlineOf) -> str:
                 f"{between(level)} of the searches."
             )
     return "How well the same network searches without protection was not measured."
+
+
+def _pooled_level(audit: AuditRead, found: HeadlineOf) -> str:
+    """The same for attackers who take all pictures of a person together, as far as it was measured."""
+    for rows in audit.templates:
+        if (rows.attack, rows.embedder) == (UNPROTECTED, found.embedder):
+            for at in rows.at:
+                if at.k == found.k and at.probe_images is at.gallery_images is None:
+                    return (
+                        f"Had the photos been released as they are, the same network would find {between(at)} of the "
+                        f"people when all their photos are taken together."
+                    )
+    return "How well such an attacker does without protection was not measured."
+
+
+def _largest(audit: AuditRead, found: HeadlineOf) -> list[str]:
+    """The largest number of all, where it is beyond the headline, and why it is not told there."""
+    rows = [
+        (at, attack)
+        for attack in audit.everybody
+        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and (at := attack.shown(audit.k))
+    ]
+    if found.k is None or not audit.protected or not rows:
+        return []
+    at, attack = max(rows, key=lambda row: row[0].value - row[0].chance)
+    if at.value <= found.value:
+        return []
+    who = f"{attack_name(attack.attack, short=True)}, {attack.embedder}"
+    return [
+        f"Counted over everybody, those who chose included, the largest number of this audit is {between(at)} ({who}); "
+        f"the largest of many is too large by luck, which is why it is not the headline."
+    ]
 
 
 def _verdict(audit: AuditRead, found: HeadlineOf) -> str:
@@ -245,7 +230,7 @@ def _photo_in_hand(audit: AuditRead, found: HeadlineOf) -> str:
 
 def _all_together(audit: AuditRead, found: HeadlineOf) -> list[str]:
     """Nothing where such attackers took part in the choice of the worst case."""
-    if not _searching(found) or any(_pooled(attack.attack) for attack in audit.everybody):
+    if not _searching(found) or any(pooled(attack.attack) for attack in audit.everybody):
         return []
     told = []
     for rows in audit.templates:
@@ -257,11 +242,6 @@ def _all_together(audit: AuditRead, found: HeadlineOf) -> list[str]:
                 f"({rows.attack}), finds {between(first)} of the people {within(first.k)}."
             )
     return told
-
-
-def within(k: int) -> str:
-    """ "at the first guess", "within the first 2 guesses"."""
-    return "at the first guess" if k == 1 else f"within the first {k} guesses"
 
 
 def _beside(audit: AuditRead) -> list[str]:

@@ -15,7 +15,8 @@ def percent(value: float) -> str:
 
 def rate(value: float, low: float, high: float, *, decimals: int = 2) -> str:
     """A fraction with its interval, as "96.12 % [95.50, 96.70]"."""
-    return f"{percent(value)} [{100 * low:.{decimals}f}, {100 * high:.{decimals}f}]"
+    low, high = (round(100 * edge, decimals) + 0.0 for edge in (low, high))  # never "-0.00"
+    return f"{percent(value)} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def accuracy(value: float, low: float, high: float) -> str:

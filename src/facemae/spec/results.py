@@ -12,6 +12,9 @@ RELEASED = "Org. to released"
 IMITATED = "released-by-same-process to released"
 """The attacks of an audit; the first is no attack on the release but the level that protection has to lower."""
 
+ITS_OWN = "its own"
+"""In the place of an embedder where an attacker trains one."""
+
 EVERYBODY = "all"
 """The subset of all probes; others are named by the source they were imported from."""
 

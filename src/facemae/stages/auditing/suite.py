@@ -21,15 +21,12 @@ from facemae.attacks import (
 from facemae.faces.faceset import FaceSet
 from facemae.measure import linking, membership, pair_scores, template_leakage, unlinkability
 from facemae.spec.recipe import AttackerName
-from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED
+from facemae.spec.results import IMITATED, ITS_OWN, RELEASED, UNPROTECTED
 from facemae.stages.auditing.family import Found, Head
 from facemae.stages.auditing.owned import Belongings
 from facemae.stages.auditing.process import ratio_of
 from facemae.stages.auditing.scene import Scene, Sides, own_photos
 from facemae.stages.pretrain import load_model
-
-ITS_OWN = "its own"
-"""In the place of an embedder where an attacker trains their own."""
 
 
 @dataclass

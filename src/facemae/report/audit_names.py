@@ -1,0 +1,81 @@
+"""Attacks and numbers of an audit in plain words."""
+
+import re
+
+from facemae.report.audit_models import Rated
+from facemae.report.audit_reading import AuditRead
+from facemae.report.wording import percent
+from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED
+
+PLAIN = {
+    UNPROTECTED: "search, nothing protected",
+    RELEASED: "plain search",
+    IMITATED: "search through the same process",
+}
+_PAIRS = {UNPROTECTED: "two photos, nothing protected", RELEASED: "photo and released picture"}
+_SAYS = {
+    UNPROTECTED: "Somebody with other photos of a person and a face recognition network looks for that person among "
+    "the photos as they were before protection. No attack on the release, but the level that protection has to lower.",
+    RELEASED: "Somebody with photos of a person and a face recognition network looks for that person among the "
+    "released pictures as they are.",
+    IMITATED: "Somebody who owns a copy of the process that made the release, photos of a person and a face "
+    "recognition network puts the photos through that process first, and then looks among the released pictures.",
+}
+
+
+def attack_name(name: str, same_photo: str = "exclude", *, short: bool = False) -> str:
+    """An attack in plain words; ``same_photo`` "include" is said, the other is what all tables are about.
+
+    ``short``: without the name under which the audit has it.
+    """
+    plain = PLAIN.get(name, name) if short or name not in PLAIN else f"{PLAIN[name]} ({name})"
+    return f"{plain}, protected photo in hand" if same_photo == "include" else plain
+
+
+def pairs_name(name: str, same_photo: str = "exclude") -> str:
+    """What is compared with what, pair by pair."""
+    plain = _PAIRS.get(name) or attack_name(name, short=True)
+    return f"{plain}, made of the same photo among others" if same_photo == "include" else plain
+
+
+def says(audit: AuditRead, name: str) -> str:
+    """Who attacks, what they own, and what success means."""
+    return audit.says(name) or _SAYS.get(name, "")
+
+
+def inner_attack(name: str) -> str:
+    """The attacker whose pictures a template attack takes together, by the name of the audit; "" for all others."""
+    found = re.fullmatch(r"template of (.+) \([^)]*\)", name)
+    return {"retrieval": RELEASED}.get(found[1], found[1]) if found else ""
+
+
+def pooled(attack: str) -> bool:
+    """Whether all pictures of a person are taken together, so that a hit is a person and no picture."""
+    return attack.startswith("template")
+
+
+def share(value: float) -> str:
+    """A fraction in whole numbers: "about 12 of 100", and of thousands where it is small."""
+    if value <= 0 or value >= 1:
+        return "none" if value <= 0 else "all"
+    if value > 0.995:
+        return "nearly all"
+    for of in (100, 1000, 10_000):
+        if value * of >= 3:
+            return f"about {int(value * of + 0.5)} of {of:,}"
+    return "fewer than 3 of 10,000"
+
+
+def between(found: Rated) -> str:
+    """A rate with its interval in words."""
+    return f"{percent(found.value)} (interval {100 * found.low:.2f} to {percent(found.high)})"
+
+
+def chance_told(verdict: str) -> bool:
+    """Whether a verdict says that the attack is told from chance."""
+    return not verdict.startswith("not ")
+
+
+def within(k: int) -> str:
+    """ "at the first guess", "within the first 2 guesses"."""
+    return "at the first guess" if k == 1 else f"within the first {k} guesses"
