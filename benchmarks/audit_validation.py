@@ -34,13 +34,14 @@ from facemae.faces.traces import linked_records, open_collection
 from facemae.measure import family_wise, leakage, linking, nonmember_control, pair_scores, template_leakage, wilson
 from facemae.nn.embedder import load_embedder
 from facemae.spec.execution import Execution
-from facemae.spec.manifest import write_json
+from facemae.spec.manifest import digest_of, write_json
 from facemae.spec.recipe import ExportSpec, ImportSpec
 from facemae.stages.export import export_faces
 from facemae.stages.import_ import import_faces
 from facemae.stages.linkage import read_linkage
 from facemae.stages.mask import private_of
 from facemae.stages.planted import LINKAGE, plant_folder, plant_set
+from facemae.train.hardware import hardware
 
 PHI = Path(simulated.__file__).resolve().parents[1] / "src" / "facemae" / "weights" / "phi-synthetic"
 LEVEL, FPIR, KS = 0.05, 0.1, (1, 2)
@@ -452,7 +453,10 @@ def main() -> None:
     found = validate(asked.runs, Sizes(), repetitions=asked.repetitions, minutes=asked.minutes, only=asked.only)
     command = "python benchmarks/audit_validation.py results"
     asked.out.mkdir(parents=True, exist_ok=True)
-    write_json(asked.out / "audit-validation.json", {"command": command} | found)
+    seeds = "repetitions from 0; a plant's own is 100 times its repetition and its place in the list"
+    content = {"command": command, "hardware": hardware(), "seeds": seeds} | found
+    content["digest"] = digest_of("audit-validation", {"settings": found["settings"]}, {})
+    write_json(asked.out / "audit-validation.json", content)
     (asked.out / "audit-validation.md").write_text(page(found), encoding="utf-8")
     print(f"{asked.out / 'audit-validation.md'}: {found['unfinished']} pieces unfinished", file=sys.stderr)
 
