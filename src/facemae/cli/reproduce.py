@@ -58,11 +58,16 @@ def reproduce_table(
         # The package's tables of one scale share what they make; a file may change what its names mean.
         place = runs or Path("runs") / (Path(name).stem if Path(name).is_file() else table.scale or name)
         plans[name] = Plan(table, place, find_data(table, data, name), execution)
-    wanted = _wanted(plans, only)
+    parts = _parts(plans, only)
     if jobs > 1:
-        run_side_by_side(list(plans.values()), dict(enumerate(wanted.values())), jobs, execution)
+        wanted = {
+            number: [job.name for job in plan.chosen(parts[name])]
+            for number, (name, plan) in enumerate(plans.items())
+            if parts[name] or not only
+        }
+        run_side_by_side(list(plans.values()), wanted, jobs, execution)
     if only:
-        return _run_only(plans, wanted, as_json)
+        return _run_only(plans, parts, as_json)
     failed = []
     for name, plan in plans.items():
         try:
@@ -81,28 +86,27 @@ def reproduce_table(
         )
 
 
-def _wanted(plans: "Mapping[str, Plan]", only: Sequence[str]) -> dict[str, list[str]]:
-    """The names of the jobs to run, by table; of several tables each has its part of what ``only`` names.
+def _parts(plans: "Mapping[str, Plan]", only: Sequence[str]) -> dict[str, list[str]]:
+    """What of ``only`` each table has some of; a single table is asked for all of it.
 
     Raises:
-        RecipeError: nothing in any of them is called so.
+        RecipeError: none of several tables has any job of a name.
     """
     if len(plans) == 1 or not only:
-        return {name: [job.name for job in plan.chosen(only)] for name, plan in plans.items()}
+        return {name: list(only) for name in plans}
     jobs = {name: [job.name for job in plan.jobs()] for name, plan in plans.items()}
-    parts = {part: {name: filter_names(every, part) for name, every in jobs.items()} for part in only}
-    if nowhere := [part for part, found in parts.items() if not any(found.values())]:
+    parts = {name: [part for part in only if filter_names(every, part)] for name, every in jobs.items()}
+    if nowhere := [part for part in only if not any(part in own for own in parts.values())]:
         raise RecipeError("--only", got=", ".join(nowhere), needed="names of jobs, as --estimate lists them")
-    named = {name: {job for found in parts.values() for job in found[name]} for name in plans}
-    return {name: [job for job in jobs[name] if job in named[name]] for name in plans}
+    return parts
 
 
-def _run_only(plans: "Mapping[str, Plan]", wanted: Mapping[str, Sequence[str]], as_json: bool) -> None:
+def _run_only(plans: "Mapping[str, Plan]", parts: Mapping[str, Sequence[str]], as_json: bool) -> None:
     """These jobs of every table that has some of them."""
     made: dict[str, None] = {}
     for name, plan in plans.items():
-        if wanted[name]:
-            made |= dict.fromkeys(plan.run(wanted[name]))
+        if parts[name]:
+            made |= dict.fromkeys(plan.run(parts[name]))
             _tell_leftovers(plan)
     say({"jobs": list(made)}, as_json, f"finished: {', '.join(made)}")
 
