@@ -17,6 +17,7 @@ from typing import Any
 from facemae.cli.bars import Bars
 from facemae.plan import Plan, find_data, read_table, run_side_by_side
 from facemae.report import UtilityPoint, comparison_markdown
+from facemae.report.audit_models import Rated
 from facemae.report.audit_reading import AuditRead, read_audit_directory
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of, read_manifest, write_json
@@ -41,11 +42,13 @@ def kept(directory: Path) -> dict[str, Any]:
 def with_strength(audit: AuditRead, results: Results) -> AuditRead:
     """The networks of an audit with their own accuracies, so that the page says what a judge is worth."""
     known = {judge.name: judge.accuracy for judge in results.judges}
-    told = [
-        one.model_dump() | {"strength": {name: rate.model_dump() for name, rate in known.get(one.name, {}).items()}}
+    told = tuple(
+        one.model_copy(
+            update={"strength": {name: Rated(**dict(rate)) for name, rate in known.get(one.name, {}).items()}}
+        )
         for one in audit.embedders
-    ]
-    return AuditRead.model_validate(audit.model_dump() | {"embedders": told})
+    )
+    return audit.model_copy(update={"embedders": told})
 
 
 def beside(audits: dict[str, AuditRead], trained: dict[str, str], published: Results) -> tuple[UtilityPoint, ...]:
