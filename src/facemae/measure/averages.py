@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.control import chance, shuffles
+from facemae.measure.control import chance, ranks, shuffles
 from facemae.measure.retrieval import Product, topk, unit_rows
 
 _DRAWS, _PLACES, _CHUNK = 0x7E3A, 0x71AC, 1 << 13
@@ -145,7 +145,7 @@ class Sides:
 
     def places(self, random: np.random.Generator) -> Int[np.ndarray, " photos"]:
         """The place of each photo among its person's, in random order."""
-        return _ranks(random.random(len(self.owner)), self.owner)
+        return ranks(random.random(len(self.owner)), self.owner)
 
     def _search(self, order: "_Order", size: Size, k: int, product: Product) -> tuple[np.ndarray, ...]:
         taken = _first(order.probe, self.probe.person, order.spendable, size[0])
@@ -184,19 +184,12 @@ class _Order:
         photos = np.bincount(sides.owner)
         key = random.random(int(photos.max()))[place]
         within, beside = random.random(len(sides.probe.person)), random.random(len(sides.gallery.person))
-        half = (_ranks(key, sides.owner) < photos[sides.owner] // 2) | (not sides.apart)
+        half = (ranks(key, sides.owner) < photos[sides.owner] // 2) | (not sides.apart)
         return cls(
             np.lexsort((within, key[sides.probe.photo], sides.probe.person)),
             np.lexsort((beside, sides.gallery.person)),
             half[sides.probe.photo],
         )
-
-
-def _ranks(key: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The rank of each photo by ``key`` among those of its owner."""
-    photos, rank = np.bincount(owner), np.empty(len(key), np.int64)
-    rank[np.lexsort((key, owner))] = np.arange(len(key)) - np.repeat(np.cumsum(photos) - photos, photos)
-    return rank
 
 
 def _first(order: np.ndarray, person: np.ndarray, allowed: np.ndarray, images: int | None) -> np.ndarray:

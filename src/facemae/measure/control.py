@@ -99,6 +99,13 @@ def distinct(rows: Int[np.ndarray, "q m"]) -> Int[np.ndarray, " q"]:
     return ((ordered >= 0) & (np.diff(ordered, axis=1, prepend=-1) != 0)).sum(axis=1)
 
 
+def ranks(key: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """The rank of each row by ``key`` among those of its owner (0 … M-1), from 0."""
+    photos, rank = np.bincount(owner), np.empty(len(key), np.int64)
+    rank[np.lexsort((key, owner))] = np.arange(len(key)) - np.repeat(np.cumsum(photos) - photos, photos)
+    return rank
+
+
 def blocks(images: Int[np.ndarray, " people"]) -> Int[np.ndarray, " people"]:
     """The block of each person: equal numbers of images together, neighbouring numbers joined to ``FEWEST`` people.
 

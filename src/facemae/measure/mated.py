@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facemae.errors import DataError
-from facemae.measure.control import Trials, distinct
+from facemae.measure.control import Trials, distinct, ranks
 from facemae.measure.retrieval import Exclude, Product, best_mates, excluded_rows, topk
 
 Arrays = tuple[np.ndarray, ...]
@@ -58,15 +58,12 @@ class Attack:
 
     def trials(self, found: np.ndarray) -> Trials:
         """What the control needs of the images ``found`` (gallery rows, −1 for none): whose each is, and which."""
-        images = self.images
-        place = np.empty(len(self.identity), np.int64)
-        order = np.argsort(self.identity, kind="stable")
-        place[order] = np.arange(len(order)) - np.repeat(np.cumsum(images) - images, images)
+        place = ranks(np.arange(len(self.identity)), self.identity)
         person, which, spent = (
             np.where(rows >= 0, of[rows], -1)
             for of, rows in ((self.identity, found), (place, found), (place, self.banned))
         )
-        return Trials(person, which, self.person, images, spent)
+        return Trials(person, which, self.person, self.images, spent)
 
 
 def excluded_photos(exclude: Exclude, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:

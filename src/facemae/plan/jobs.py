@@ -220,17 +220,17 @@ class Plan:
     def _owned(self, row: Row) -> dict[str, str]:
         """What attackers who learn may own, where the whole suite is asked for."""
         table = self.table
-        if build(AuditSpec, table.audit, "audit").suite != "full":
+        if table.suite != "full":
             return {}
-        model = table.model_of(row.train)
-        owned = {"process": model, "masked": table.masked_of(row.train), "trained": table.trained_on(model)}
+        model, masked = table.made_by(row.train)
+        owned = {"process": model, "masked": masked, "trained": table.trained_on(model)}
         owned |= {"public": table.public, "outsiders": table.outsiders if owned["trained"] else None}
         return {option: name for option, name in owned.items() if name}
 
     def _trained_on(self) -> dict[str, Any]:
         """Who taught the judges, where an audit tells of it."""
         told = {judge.name: judge.trained_on for judge in self.table.judges if judge.trained_on}
-        return {"trained_on": told} if "suite" in self.table.audit and told else {}
+        return {"trained_on": told} if self.table.suite != "retrieval" and told else {}
 
     def _linkage(self, name: str) -> Path | None:
         linkage = self.table.linkage_of(name)

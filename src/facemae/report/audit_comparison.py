@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from facemae.report.audit_measures import NOT_MEASURABLE
 from facemae.report.audit_models import Attack, HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
 from facemae.report.audit_names import attack_name, pairs_name, within
 from facemae.report.audit_reading import AuditRead
@@ -9,7 +10,7 @@ from facemae.report.audit_tables import networks_grid, rate_cell
 from facemae.report.audit_utility import UtilityPoint, utility_grid
 from facemae.report.markdown import plain, table
 from facemae.report.tables import Grid, without_empty
-from facemae.report.wording import ABSENT, percent, rate
+from facemae.report.wording import ABSENT, decimal, percent, rate
 
 Audits = Mapping[str, AuditRead]
 """By the label of the release."""
@@ -132,7 +133,7 @@ def _unlinkable(audits: Audits) -> Grid:
             label,
             _whose(row),
             row.embedder,
-            f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]",
+            decimal(row),
             f"{row.control:.3f}, at most {row.bound:.3f}",
             row.verdict,
         )
@@ -179,5 +180,5 @@ def _at(points: Iterable[Operating]) -> str:
     """The rate at `FALSE_ALARMS`, or that it cannot be measured with so few."""
     for point in points:
         if point.target == FALSE_ALARMS:
-            return rate(point.rate.value, point.rate.low, point.rate.high) if point.rate else "not measurable here"
+            return rate(point.rate.value, point.rate.low, point.rate.high) if point.rate else NOT_MEASURABLE
     return ABSENT

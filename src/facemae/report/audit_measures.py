@@ -5,7 +5,7 @@ from facemae.report.audit_names import attack_name, pairs_name
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import control_cell, rate_cell
 from facemae.report.tables import Grid, without_empty
-from facemae.report.wording import ABSENT, count, percent, rate
+from facemae.report.wording import ABSENT, count, decimal, percent, rate
 
 NOT_MEASURABLE = "not measurable here"
 
@@ -21,7 +21,7 @@ def open_set_grid(audit: AuditRead) -> Grid:
             _operating(point, found.smallest_measurable),
             _hits(point),
             f"{count(found.nonmember_trials)} photos of {count(found.nonmember_people)} people",
-            f"{found.auc.value:.3f} [{found.auc.low:.3f}, {found.auc.high:.3f}]" if found.auc else "",
+            decimal(found.auc) if found.auc else "",
         )
         for attack, found in asked
         for point in found.points
@@ -68,7 +68,7 @@ def unlinkability_grid(audit: AuditRead) -> Grid:
         (
             pairs_name(found.attack, found.same_photo),
             found.embedder,
-            f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]",
+            decimal(found),
             f"{found.control:.3f}",
             f"{found.bound:.3f}",
             count(found.people),
@@ -115,7 +115,7 @@ def membership_grid(audit: AuditRead) -> Grid:
         (
             found.score,
             *(_operating(point, found.smallest_measurable) for point in _targets(found.points, tuple(asked))),
-            f"{found.auc.value:.3f} [{found.auc.low:.3f}, {found.auc.high:.3f}]",
+            decimal(found.auc),
             f"{found.auc.control:.3f}",
             f"{count(found.members)} / {count(found.nonmembers)}",
             found.verdict,

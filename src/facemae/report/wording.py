@@ -1,8 +1,22 @@
 """Numbers in words: one spelling for each kind, the same in every table, headline and file."""
 
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from facemae.spec.results import DifferenceResult, PairedResult, RelativeResult
+
+
+@runtime_checkable
+class Interval(Protocol):
+    """Whatever has an interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
 
 ABSENT = "–"
 _SMALLEST = 0.00005
@@ -17,6 +31,11 @@ def rate(value: float, low: float, high: float, *, decimals: int = 2) -> str:
     """A fraction with its interval, as "96.12 % [95.50, 96.70]"."""
     low, high = (round(100 * edge, decimals) + 0.0 for edge in (low, high))  # never "-0.00"
     return f"{percent(value)} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def decimal(found: Interval) -> str:
+    """A number that is no share, with its interval: "0.562 [0.530, 0.595]"."""
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def accuracy(value: float, low: float, high: float) -> str:

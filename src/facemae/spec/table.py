@@ -154,21 +154,20 @@ class Table(Frozen):
         changed = row.recogniser is not None and self.recognisers[row.recogniser]
         return f"{faces}-{slug(row.recogniser or '')}" if changed else faces
 
+    @property
+    def suite(self) -> str:
+        """How much the audits of the table ask."""
+        return AuditSpec.model_validate(self.audit).suite
+
     def audit_of(self, row: Row) -> str:
         """The name of a row's audit: its suite unless that is Eq. 3 alone, its set, and an imitation of its own."""
-        suite = AuditSpec.model_validate(self.audit).suite
-        faces = row.train if suite == "retrieval" else f"{suite}-{row.train}"
+        faces = row.train if self.suite == "retrieval" else f"{self.suite}-{row.train}"
         return f"{faces}-against-{row.imitation}" if row.imitation else faces
 
-    def model_of(self, name: str) -> str | None:
-        """The model that reconstructed ``name``; None for all other sets."""
+    def made_by(self, name: str) -> tuple[str | None, str | None]:
+        """The model that reconstructed ``name`` and the masked set that it had; neither for all other sets."""
         call = self.stages.get(stage_name(name))
-        return call.inputs[0] if call is not None and call.verb == "reconstruct" else None
-
-    def masked_of(self, name: str) -> str | None:
-        """The masked set that ``name`` was reconstructed from; None for all other sets."""
-        call = self.stages.get(stage_name(name))
-        return call.inputs[1] if call is not None and call.verb == "reconstruct" else None
+        return (call.inputs[0], call.inputs[1]) if call is not None and call.verb == "reconstruct" else (None, None)
 
     def trained_on(self, model: str | None) -> str | None:
         """The photos that trained ``model``; None where it is no stage of the table."""

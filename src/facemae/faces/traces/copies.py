@@ -54,7 +54,7 @@ def copy_findings(
     thumbs, read = theirs.thumbs()[rest], _reader(released)
     copies = known.copies(thumbs, lambda i: read(rest[i]))
     near = [i for i, copy in zip(rest, copies, strict=True) if copy.same]
-    closest = max((copy.detail for copy in copies if copy.same), default=0.0)
+    closest = _closest(copies)
     findings = [
         _copied("identical file", "files are byte for byte an original", same_file, released, None, _DIGEST),
         _copied("identical pixels", "pictures have every pixel of an original", same_pixels, released, None, _DIGEST),
@@ -116,7 +116,12 @@ def _inside(known: Originals, theirs: Scan) -> tuple[list[int], float]:
     pictures = [pixels for _, pixels in theirs.inside]
     copies: Sequence[Copy] = known.copies(np.stack([thumbnail(one) for one in pictures]), lambda i: pictures[i])
     shown = {i for (i, _), copy in zip(theirs.inside, copies, strict=True) if copy.same}
-    return sorted(shown), max((copy.detail for copy in copies if copy.same), default=0.0)
+    return sorted(shown), _closest(copies)
+
+
+def _closest(copies: Sequence[Copy]) -> float:
+    """The largest correlation of fine detail among those that are copies."""
+    return max((copy.detail for copy in copies if copy.same), default=0.0)
 
 
 def _copied(
