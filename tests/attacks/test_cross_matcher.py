@@ -63,7 +63,7 @@ def town(place: Path) -> Owned:
     original = FaceSet.open(place / "public")
     public = release(place / "protected", original, images_of(original.directory))
     turned = Turned(place / "cache")
-    judge = Judge("turned", turned.plain.network, "turned", turned)
+    judge = Judge("turned", turned.plain.network, "turned", turned, turned.plain.views)
     return Owned(judge, plain(), place / "cache", public, steps=20)
 
 
@@ -102,5 +102,5 @@ def test_where_nothing_helps_the_attacker_is_plain_retrieval(tmp_path: Path) -> 
     assert fitted.chosen == "as released"
     assert np.array_equal(
         fitted.gallery(mine.protected).vectors,  # type: ignore[arg-type]
-        unit_rows(mine.judge.vectors(mine.protected.faces)[:, 0]),  # type: ignore[union-attr]
+        unit_rows(mine.judge.vectors(mine.protected.faces)),  # type: ignore[union-attr]
     )

@@ -37,11 +37,11 @@ def test_probes_are_the_mean_over_masks_for_members_and_strangers_alike(tmp_path
         by_hand = np.zeros_like(probes.vectors)
         for seed in seeds:
             again = noisy(tmp_path, photos, seed)
-            passed = unit_rows(mine.judge.vectors(again.faces)[:, 0])
+            passed = unit_rows(mine.judge.vectors(again.faces))
             for row, photo in enumerate(again.photo):
                 by_hand[photo] += passed[row]
         np.testing.assert_allclose(probes.vectors, unit_rows(by_hand), atol=1e-6)
         assert probes.photo.tolist() == list(range(len(photos)))
         # The mean of several noisy passes lies nearer to the photo than each of them.
-        true = unit_rows(mine.judge.vectors(photos)[:, 0])
+        true = unit_rows(mine.judge.vectors(photos))
         assert (probes.vectors * true).sum() > (unit_rows(passed)[np.argsort(again.photo)] * true).sum()

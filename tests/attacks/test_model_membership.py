@@ -1,5 +1,6 @@
 """Membership in the model: an overfitted one gives its training photos away, a fresh one does not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from attacks.town import SIZE, people, pixel_judge
-from facemae.attacks import Attacked, membership_scores
+from facemae.attacks import Attacked, membership_scores, model_membership
 from facemae.attacks.model_membership import _visible
 from facemae.errors import DataError, RecipeError
 from facemae.faces.faceset import FaceSet
@@ -78,6 +79,23 @@ def test_loss_is_the_pixel_loss_averaged_over_masks(sets: tuple[FaceSet, FaceSet
         by_hand.append(pixel_loss(predicted, patches, ids, on="masked").item())
     assert told.members[5] == pytest.approx(-np.mean(by_hand), rel=1e-5)
     assert by_hand[0] != by_hand[1]
+
+
+def test_errors_are_kept_for_the_next_release_of_the_same_model(
+    sets: tuple[FaceSet, FaceSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacked = Attacked(tiny_mae(), phi=pixel_judge(tmp_path), masks=2)
+    plainly = membership_scores(attacked, *sets, execution=plain())
+    kept = replace(attacked, cache=tmp_path / "kept")
+    first = membership_scores(kept, *sets, execution=plain())
+    monkeypatch.setattr(model_membership, "_computed", None)
+    again = membership_scores(kept, *sets, execution=plain())
+    for name, scores in plainly.items():
+        np.testing.assert_array_equal(first[name].members, scores.members)
+        np.testing.assert_array_equal(again[name].members, scores.members)
+        np.testing.assert_array_equal(again[name].nonmembers, scores.nonmembers)
+    with pytest.raises(TypeError, match="not callable"):
+        membership_scores(replace(kept, model=tiny_mae(seed=1)), *sets, execution=plain())
 
 
 def test_a_reference_of_another_grid_is_refused(sets: tuple[FaceSet, FaceSet]) -> None:

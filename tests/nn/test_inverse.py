@@ -27,6 +27,8 @@ def test_a_scramble_of_all_pixels_is_undone_for_pictures_never_seen() -> None:
     back = fit_whole(Pairs(mixed(fit), fit), Pairs(mixed(held), held))
     assert (mixed(new) - new).abs().mean() > 0.1
     torch.testing.assert_close(back(mixed(new)), new, atol=2e-3, rtol=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(back(mixed(new)), new, atol=2e-3, rtol=0)
 
 
 def test_the_dual_form_is_ridge_regression() -> None:
@@ -55,3 +57,6 @@ def test_blocks_in_another_order_and_mixed_inside_are_found_and_undone(cell: int
     assert order[block_sources(*cut).numpy()].tolist() == list(range(blocks))
     back = fit_blocks(Pairs(scrambled(fit), fit), Pairs(scrambled(held), held), cell=cell)
     torch.testing.assert_close(back(scrambled(new)), new, atol=2e-3, rtol=0)
+    wrecked = scrambled(new)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(back(wrecked), new, atol=2e-3, rtol=0)

@@ -58,6 +58,18 @@ def test_cached_vectors_are_not_computed_again(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_one_view_is_the_first_of_both_and_is_taken_from_both_where_they_are(
+    faces: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upright = EmbedSpec(mirrored=False)
+    one = np.array(vectors_of(network, faces, upright, plain(), tmp_path / "one"))
+    both = np.array(vectors_of(network, faces, EmbedSpec(), plain(), tmp_path / "both"))
+    assert one.shape == (70, 1, 16)
+    assert np.array_equal(one, both[:, :1])
+    monkeypatch.setattr(stage, "embed_faces", None)
+    assert np.array_equal(vectors_of(network, faces, upright, plain(), tmp_path / "both"), one)
+
+
 def test_the_cache_tells_networks_sets_and_precisions_apart(faces: Path, network: Path, tmp_path: Path) -> None:
     other = write_recogniser(tmp_path / "other", seed=1)
     cache = tmp_path / "cache"

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from facemae.errors import DiskFull, OutputExists, RecipeError
-from facemae.faces.faceset import FaceSet
+from facemae.faces.faceset import FaceSet, write_people
 from facemae.faces.metadata import MetadataAudit
+from facemae.faces.record import People
 from facemae.faces.traces import Finding
 from facemae.faces.traces.copies import FalseAlarms
 from facemae.spec.recipe import AuditSpec, ExportSpec, ImportSpec, MaskSpec, ProtectSpec, ReconstructSpec
 from facemae.stages import release
+from facemae.stages.audit import read_audit
 from facemae.stages.drop import drop
 from facemae.stages.export import export_faces
 from facemae.stages.linkage import read_linkage
@@ -281,6 +283,27 @@ def test_dropping_the_worst_is_told_apart_from_what_chose(place: Path, tmp_path:
     assert "16 of 64 records" in card
     assert "table above" not in card  # a card has none
     assert "left out after a first audit" in card
+
+
+def test_who_trained_the_model_is_asked_where_it_is_known(place: Path, tmp_path: Path) -> None:
+    trained, outsiders = tmp_path / "trained", tmp_path / "outsiders"
+    for seed, (people, faces) in enumerate({20: trained, 60: outsiders}.items(), start=5):
+        write_people_set(faces, people, 2, seed=seed)
+        names = [f"{faces.name}{i:03d}" for i in range(people)]
+        write_people(faces, People(tuple(names), tuple(f"{name}/{i}.png" for name in names for i in range(2))))
+    specs = replace(SPECS, audit=AuditSpec(suite="full", attackers=("membership",), k=(1,), replicates=50, masks=1))
+    plainly, known = asked(place), replace(asked(place, "auc:1"), trained=trained, outsiders=outsiders)
+    without = read_audit(protect_into(tmp_path / "without", plainly, specs) / "audit")
+    assert [row["attacker"] for row in without["not_run"]] == ["open set", "membership"]
+    told = read_audit(protect_into(tmp_path / "with", known, specs) / "audit")
+    assert [row["score"] for row in told["membership"]] == ["loss"]
+    with pytest.raises(NotReleased, match=r"auc at most 0, but membership by loss"):
+        protect_into(tmp_path / "refused", replace(known, limits=("auc:0",)), specs)
+
+
+def protect_into(out: Path, asked: Protection, specs: Specs) -> Path:
+    protect(asked, out, specs, plain())
+    return out
 
 
 def test_the_command_line_ends_with_1(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

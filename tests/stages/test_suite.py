@@ -14,6 +14,7 @@ from facemae.errors import DataError, RecipeError
 from facemae.faces.codec import encode_png
 from facemae.faces.faceset import FaceSet, write_people
 from facemae.faces.record import People
+from facemae.report import write_audit_report
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import AuditSpec, MaskSpec, RecognizeSpec, ReconstructSpec
 from facemae.stages.audit import REPLICATES, SECTIONS, SUITE_VERSION, Inputs, audit, read_audit, replicates_of
@@ -126,6 +127,24 @@ def test_the_headline_is_told_by_the_half_that_did_not_choose(quick: dict[str, A
         told = at[chosen]["halves"][1]
         assert {key: worst[key] for key in told} == told
         assert worst["verdict"] == at[chosen]["verdict"]
+
+
+def test_where_the_originals_are_the_release_their_worst_case_is_told(place: Path, tmp_path: Path) -> None:
+    given = inputs(place, released=place / "original", linkage=None)
+    found = audit(given, tmp_path / "out", QUICK, plain(), cache=place / "cache")
+    assert [(row["attack"], row["same_photo"]) for row in found["attacks"]] == [
+        ("Org. to Org.", "exclude"),
+        ("template of retrieval (all images)", "exclude"),
+    ]
+    worst = found["headline"]
+    assert (worst["attacks"], worst["same_photo"], worst["measure"]) == (2, "exclude", "top2")
+    assert worst["attack"] in {row["attack"] for row in found["attacks"]}
+    assert found["headline_same_photo"] is None
+    assert {row["attacker"] for row in found["not_run"]} == {"open set", "metadata"}
+    write_audit_report(tmp_path / "out", tmp_path / "page")
+    page = (tmp_path / "page" / "audit.md").read_text()
+    assert "Nothing is protected here: an attacker finds" in page
+    assert "strongest attacker" not in page.split("##")[0]
 
 
 @pytest.mark.slow

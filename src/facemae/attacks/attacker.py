@@ -58,14 +58,16 @@ from ``seed`` and are not those of the release."""
 class Judge:
     """A face recognition network in the attacker's hands.
 
-    ``vectors(faces)``: raw vectors of every record and its mirror image, n x 2 x d, kept by whoever made the judge;
-    only for sets that lie finished on disk. ``network`` is frozen; ``fingerprint`` names its weights.
+    ``vectors(faces)``: raw vectors of every record, n x d; ``views(faces)``: and of its mirror image, n x 2 x d, at
+    twice the cost. Both are kept by whoever made the judge, and only for sets that lie finished on disk. ``network`` is
+    frozen; ``fingerprint`` names its weights.
     """
 
     name: str
     network: Embedder
     fingerprint: str
-    vectors: Callable[[FaceSet], Float32[np.ndarray, "n 2 d"]]
+    vectors: Callable[[FaceSet], Float32[np.ndarray, "n d"]]
+    views: Callable[[FaceSet], Float32[np.ndarray, "n 2 d"]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Owned:
     ``protected``: public people (P2), through the owner's process; its ``original`` are their photos. ``process``: the
     process itself; None for a foreign release. ``steps``: optimiser steps of whatever an attacker trains. ``cache``:
     where fitted networks and vectors are kept, so that a second call finds them and an interrupted one goes on.
+    ``precision``: of networks of the attacker's own making when they look at a set.
     """
 
     judge: Judge
@@ -84,6 +87,7 @@ class Owned:
     process: Process | None = None
     seed: int = 0
     steps: int = 2000
+    precision: str = "fp32"
 
     @property
     def world(self) -> World:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 
 from facemae.attacks.attacker import Fitted, Owned, Released, Rows, unit_rows
 from facemae.attacks.public import Split, Trial, best_of, split
-from facemae.attacks.vectors import public_vectors, workshop
+from facemae.attacks.vectors import workshop
 from facemae.nn.matcher import Matcher
 from facemae.train.matcher import MatcherSpec, VectorPairs, train_matcher
 
@@ -56,7 +56,8 @@ class CrossMatcher:
         """
         public = owned.public(self.name)
         parts = split(public, owned.seed)
-        protected, original = (unit_rows(side[:, 0]) for side in public_vectors(owned, public))
+        judge = owned.judge.vectors
+        protected, original = unit_rows(judge(public.faces)), unit_rows(judge(public.original)[public.photo])
         trial = Trial.of(public, parts.held)
 
         def score(candidate: Map) -> float:
@@ -70,10 +71,9 @@ class CrossMatcher:
         tried[network] = score(lambda rows: maps[network](unit_rows(maps[first](rows))))
         chosen = best_of(tried)
         kept = {AS_RELEASED: [], network: [maps[first], maps[network]]}.get(chosen, [maps[chosen]])
-        judge = owned.judge.vectors
         return Fitted(
-            ask=lambda photos: judge(photos)[:, 0],
-            find=lambda released: _through(kept, judge(released.faces)[:, 0]),
+            ask=judge,
+            find=lambda released: _through(kept, judge(released.faces)),
             chosen=chosen,
             tried=tried,
         )

@@ -32,7 +32,7 @@ class Imitator:
         process, vectors = owned.converter(self.name), owned.judge.vectors
         return Fitted(
             ask=lambda photos: imitated(photos, process, vectors, masks=self.masks, seed=owned.seed),
-            find=lambda released: vectors(released.faces)[:, 0],
+            find=lambda released: vectors(released.faces),
         )
 
 
@@ -43,7 +43,7 @@ def imitated(
     total = np.zeros((0, 0))
     for mask in range(masks):
         again = process(photos, mask_seed(seed, mask))
-        rows = unit_rows(vectors(again.faces)[:, 0])
+        rows = unit_rows(vectors(again.faces))
         total = total if total.size else np.zeros((len(photos), rows.shape[1]))
         np.add.at(total, again.photo, rows)
     return total

@@ -9,7 +9,7 @@ from torch import nn
 
 from facemae.attacks.attacker import Fitted, Owned, Released, Rows, unit_rows
 from facemae.attacks.public import Selection, Split, Trial, best_of, split
-from facemae.attacks.vectors import RAW, fingerprint, public_vectors, vectors_through, workshop
+from facemae.attacks.vectors import RAW, fingerprint, own_vectors, workshop
 from facemae.faces.faceset import FaceSet
 from facemae.faces.masks import permutation, seed_bytes
 from facemae.nn.embedder import Embedder, prepare
@@ -54,12 +54,14 @@ class Inverter:
         public = owned.public(self.name)
         parts = split(public, owned.seed)
         trial, held = Trial.of(public, parts.held), Selection(public.faces, parts.held)
-        protected, original = public_vectors(owned, public)
+        judge = owned.judge.vectors
+        # Those of the mirror images too: the network learns from both.
+        original = np.asarray(owned.judge.views(public.original))[public.photo]
         probes = unit_rows(original[parts.held, 0])
 
         def score(steps: Steps) -> float:
             # As they are, their vectors are known.
-            found = _restored(owned, steps, held) if steps else protected[parts.held, 0]
+            found = _restored(owned, steps, held) if steps else judge(public.faces)[parts.held]
             return trial.score(probes, unit_rows(found))
 
         ways: dict[str, Steps] = {AS_RELEASED: ()} | dict(self._linear(owned, public, parts))
@@ -71,11 +73,9 @@ class Inverter:
         chosen = best_of(tried)
 
         def find(released: Released) -> Rows:
-            if not ways[chosen]:
-                return owned.judge.vectors(released.faces)[:, 0]
-            return _restored(owned, ways[chosen], released.faces)
+            return _restored(owned, ways[chosen], released.faces) if ways[chosen] else judge(released.faces)
 
-        return Fitted(ask=lambda photos: owned.judge.vectors(photos)[:, 0], find=find, chosen=chosen, tried=tried)
+        return Fitted(ask=judge, find=find, chosen=chosen, tried=tried)
 
     def _linear(self, owned: Owned, public: Released, parts: Split) -> Iterator[tuple[str, Steps]]:
         """Linear ways back, fitted on half of the people to learn from: a network that follows must not see how well
@@ -126,7 +126,7 @@ def _restored(owned: Owned, steps: Steps, faces: FaceSet) -> Rows:
     body = nn.Sequential(*steps, nn.Hardtanh(0.0, 1.0), judge)
     network = Embedder(body, input_size=size, embedding=judge.embedding, normalize=RAW)
     network = prepare(network, owned.world.device)
-    return vectors_through(network, faces, cache=owned.cache, execution=owned.execution, mirrored=False)[:, 0]
+    return own_vectors(owned, network, faces)
 
 
 def _halves(public: Released, parts: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ Source: Yeom et al. 2018 (loss threshold); Watson et al. 2022 (difficulty calibr
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from facemae.attacks.attacker import Judge
+from facemae.attacks.vectors import fingerprint
 from facemae.errors import DataError, RecipeError
 from facemae.faces.faceset import FaceSet
 from facemae.faces.masks import kept_cells, record_seeds, seed_bytes, visible_cells
@@ -25,9 +27,11 @@ from facemae.faces.record import key_of
 from facemae.nn.mae import FaceMAE
 from facemae.nn.patches import enlarge_cells, gather_patches, masked_positions, patchify, pixel_statistics
 from facemae.spec.execution import Execution
+from facemae.spec.manifest import digest_of
 from facemae.train.loader import to_unit
+from facemae.train.precision import autocast, resolve
 from facemae.train.pretrain import native_cell
-from facemae.train.world import join
+from facemae.train.world import join, of_all
 
 CHUNK = 64
 
@@ -42,7 +46,8 @@ class Attacked:
     """``model``: whose training set is asked about. ``reference``: a model of the same grid that saw neither side.
 
     ``phi``: the network of the distance; without one there are only losses. ``masks``: M, the same for every model;
-    ``ratio``: share of hidden cells, as in training.
+    ``ratio``: share of hidden cells, as in training. ``cache``: where errors are kept, so that another release by the
+    same model finds them.
     """
 
     model: FaceMAE
@@ -51,6 +56,8 @@ class Attacked:
     masks: int = 8
     ratio: float = 0.75
     seed: int = 0
+    precision: str = "fp32"
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -106,16 +113,43 @@ def _scores(attacked: Attacked, faces: FaceSet, execution: Execution) -> dict[st
     return scores
 
 
-@torch.no_grad()
 def _errors(
     attacked: Attacked, model: FaceMAE, faces: FaceSet, execution: Execution
 ) -> Mapping[str, Float[np.ndarray, " n"]]:
-    """Errors of one model on every photo, averaged over the masks."""
+    """Errors of one model on every photo, averaged over the masks, from the cache where they are there."""
+    world = join(execution.device)
+    if attacked.cache is None:
+        return _computed(attacked, model, faces, execution)
+    settings = {
+        "masks": attacked.masks,
+        "ratio": attacked.ratio,
+        "seed": attacked.seed,
+        "precision": resolve(attacked.precision, world.device),
+    }
+    parents = {"model": fingerprint(model), "faces": faces.digest}
+    parents |= {"phi": attacked.phi.fingerprint} if attacked.phi else {}
+    place = attacked.cache / f"membership-{digest_of('membership-errors', settings, parents)[:16]}.npz"
+    if not of_all(place.exists(), world)[0]:
+        found = _computed(attacked, model, faces, execution)
+        if not world.main:
+            return found
+        attacked.cache.mkdir(parents=True, exist_ok=True)
+        whole = place.with_suffix(".whole.npz")
+        np.savez(whole, **found)  # type: ignore[arg-type]
+        whole.rename(place)
+    with np.load(place) as kept:
+        return dict(kept)
+
+
+@torch.no_grad()
+def _computed(
+    attacked: Attacked, model: FaceMAE, faces: FaceSet, execution: Execution
+) -> Mapping[str, Float[np.ndarray, " n"]]:
     device = join(execution.device).device
     model = model.to(device).eval()
     cell = native_cell(model.image_size, model.patch_size, faces.size)
     phi = attacked.phi
-    real = None if phi is None else torch.from_numpy(np.array(phi.vectors(faces)[:, 0])).to(device)
+    real = None if phi is None else torch.from_numpy(np.array(phi.vectors(faces))).to(device)
     sums = {name: np.zeros(len(faces)) for name in ("loss", *(("phi-distance",) if phi else ()))}
     with execution.progress.task("membership", len(faces) * attacked.masks, "images") as task:
         for start in range(0, len(faces), CHUNK):
@@ -124,10 +158,12 @@ def _errors(
             patches = enlarge_cells(cells, factor=model.patch_size // cell)
             for mask in range(attacked.masks):
                 ids = torch.from_numpy(_visible(attacked, model, rows, mask)).to(device)
-                prediction = model(gather_patches(patches, ids), ids)
+                with autocast(attacked.precision, device):
+                    prediction = model(gather_patches(patches, ids), ids).float()
+                    seen = None if phi is None else phi.network(prediction).float()
                 sums["loss"][start : rows.stop] += _hidden_error(model, prediction, patches, ids).cpu().numpy()
-                if phi is not None and real is not None:
-                    apart = F.normalize(phi.network(prediction)) - F.normalize(real[start : rows.stop])
+                if seen is not None and real is not None:
+                    apart = F.normalize(seen) - F.normalize(real[start : rows.stop])
                     sums["phi-distance"][start : rows.stop] += apart.norm(dim=1).cpu().numpy()
                 task.advance(len(rows))
     return {name: total / attacked.masks for name, total in sums.items()}

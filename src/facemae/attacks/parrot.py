@@ -8,7 +8,7 @@ import torch
 from facemae.attacks.attacker import Fitted, Owned, Released, Rows
 from facemae.attacks.imitator import imitated
 from facemae.attacks.public import Selection
-from facemae.attacks.vectors import vectors_through, workshop
+from facemae.attacks.vectors import own_vectors, workshop
 from facemae.faces.faceset import FaceSet
 from facemae.nn.backbones import build_backbone, own_width
 from facemae.nn.embedder import Embedder, prepare
@@ -56,16 +56,15 @@ class Parrot:
         process = owned.converter(self.name) if self.masks else None
         network = self._trained(owned, public)
 
-        def vectors(faces: FaceSet) -> np.ndarray:
-            how = {"cache": owned.cache, "execution": owned.execution}
-            return vectors_through(network, faces, mirrored=False, **how)  # type: ignore[arg-type]
+        def vectors(faces: FaceSet) -> Rows:
+            return own_vectors(owned, network, faces)
 
         def ask(photos: FaceSet) -> Rows:
             if process is None:
-                return vectors(photos)[:, 0]
+                return vectors(photos)
             return imitated(photos, process, vectors, masks=self.masks, seed=owned.seed)
 
-        return Fitted(ask=ask, find=lambda released: vectors(released.faces)[:, 0], chosen=self.spec.backbone)
+        return Fitted(ask=ask, find=lambda released: vectors(released.faces), chosen=self.spec.backbone)
 
     def _trained(self, owned: Owned, public: Released) -> Embedder:
         # Enlarging pictures would teach nothing; networks halve their side four times.

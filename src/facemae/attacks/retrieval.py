@@ -18,4 +18,4 @@ class Retrieval:
     def fit(self, owned: Owned) -> Fitted:
         """Nothing to learn."""
         vectors = owned.judge.vectors
-        return Fitted(ask=lambda photos: vectors(photos)[:, 0], find=lambda released: vectors(released.faces)[:, 0])
+        return Fitted(ask=vectors, find=lambda released: vectors(released.faces))

@@ -15,6 +15,7 @@ from facemae.nn.embedder import Embedder, prepare
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of
 from facemae.train.embed import embed_faces
+from facemae.train.precision import resolve
 from facemae.train.world import join
 
 VERSION = 2
@@ -27,20 +28,42 @@ RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 def judge_of(name: str, network: Embedder, *, cache: Path, execution: Execution) -> Judge:
     """A judge that keeps its vectors in ``cache``; whoever keeps them elsewhere makes a `Judge` directly."""
     network = prepare(network.frozen(), join(execution.device).device)
-    keep = partial(vectors_through, network, cache=cache, execution=execution)
-    return Judge(name, network, fingerprint(network), keep)
+    how = {"cache": cache, "execution": execution}
+    one, both = partial(vectors_through, network, **how), partial(views_through, network, **how)  # type: ignore[arg-type]
+    return Judge(name, network, fingerprint(network), one, both)
 
 
 def vectors_through(
-    network: Embedder, faces: FaceSet, *, cache: Path, execution: Execution, mirrored: bool = True
+    network: Embedder, faces: FaceSet, *, cache: Path, execution: Execution, precision: str = "fp32"
+) -> Float32[np.ndarray, "n d"]:
+    """Raw vectors of every record of ``faces``, from ``cache`` where they are there."""
+    how = {"cache": cache, "execution": execution, "precision": precision, "mirrored": False}
+    return views_through(network, faces, **how)[:, 0]  # type: ignore[arg-type]
+
+
+def views_through(
+    network: Embedder,
+    faces: FaceSet,
+    *,
+    cache: Path,
+    execution: Execution,
+    precision: str = "fp32",
+    mirrored: bool = True,
 ) -> Float32[np.ndarray, "n views d"]:
-    """Raw vectors of every record of ``faces``, and of its mirror image, from ``cache`` where they are there."""
-    parents = {"network": fingerprint(network.frozen()), "faces": faces.digest}
-    key = digest_of("attack-vectors", {} if mirrored else {"mirrored": False}, parents)
+    """The same with, where ``mirrored``, those of the mirror images beside them."""
+    world = join(execution.device)
+    exact = resolve(precision, world.device) == "fp32"
+    settings = ({} if mirrored else {"mirrored": False}) | ({} if exact else {"precision": "bf16"})
+    key = digest_of("attack-vectors", settings, {"network": fingerprint(network.frozen()), "faces": faces.digest})
     cache.mkdir(parents=True, exist_ok=True)
     out = cache / f"vectors-{key[:16]}.npy"
-    world = join(execution.device)
-    return embed_faces(network, faces, out, precision="fp32", world=world, execution=execution, mirrored=mirrored)
+    return embed_faces(network, faces, out, precision=precision, world=world, execution=execution, mirrored=mirrored)
+
+
+def own_vectors(owned: Owned, network: Embedder, faces: FaceSet) -> Float32[np.ndarray, "n d"]:
+    """Raw vectors of every record under a network of the attacker's own making."""
+    how = {"cache": owned.cache, "execution": owned.execution, "precision": owned.precision}
+    return vectors_through(network, faces, **how)  # type: ignore[arg-type]
 
 
 def fingerprint(network: nn.Module) -> str:
@@ -70,8 +93,3 @@ def workshop(owned: Owned, attacker: str, settings: dict[str, Any], public: Rele
     directory = owned.cache / f"{attacker}-{key[:16]}"
     directory.mkdir(parents=True, exist_ok=True)
     return directory
-
-
-def public_vectors(owned: Owned, public: Released) -> tuple[Float32[np.ndarray, "n 2 d"], Float32[np.ndarray, "n 2 d"]]:
-    """Raw vectors of protected public records, and of the photo behind each, under the attacker's network."""
-    return owned.judge.vectors(public.faces), np.asarray(owned.judge.vectors(public.original))[public.photo]

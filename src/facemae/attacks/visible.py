@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from facemae.attacks.attacker import Fitted, Owned, Released, Rows, unit_rows
 from facemae.attacks.public import Trial, best_of, split
-from facemae.attacks.vectors import vectors_through
+from facemae.attacks.vectors import own_vectors
 from facemae.errors import DataError
 from facemae.faces.faceset import FaceSet
 
@@ -93,19 +93,18 @@ class Visible:
                 raise DataError(f"the {self.name} attacker", got="no visible patches", needed="the masked set")
             return _painted_vectors(owned, released.masked, paint)
 
-        return Fitted(lambda photos: owned.judge.vectors(photos)[:, 0], find, chosen, tried)
+        return Fitted(owned.judge.vectors, find, chosen, tried)
 
     def _tried(self, owned: Owned, public: Released, masked: FaceSet) -> dict[str, float]:
         held = split(public, owned.seed).held
         trial = Trial.of(public, held)
-        probes = unit_rows(owned.judge.vectors(public.original)[public.photo[held], 0])
+        probes = unit_rows(owned.judge.vectors(public.original)[public.photo[held]])
         return {paint: trial.score(probes, unit_rows(_painted_vectors(owned, masked, paint, held))) for paint in PAINTS}
 
 
 def _painted_vectors(owned: Owned, masked: FaceSet, paint: Paint, rows: np.ndarray | None = None) -> Rows:
     """Raw vectors of the records ``rows``, or of all: nobody pays for pictures that choose nothing."""
     if rows is None and paint == PAINTS[0]:
-        return owned.judge.vectors(masked)[:, 0]
+        return owned.judge.vectors(masked)
     painted = Painted(FaceSet.open(masked.directory, kind="masked"), paint, rows)
-    how = {"cache": owned.cache, "execution": owned.execution}
-    return vectors_through(owned.judge.network, painted, mirrored=False, **how)[:, 0]  # type: ignore[arg-type]
+    return own_vectors(owned, owned.judge.network, painted)

@@ -34,6 +34,8 @@ def protect(
     ] = None,
     public: Annotated[Path | None, typer.Option(help="Photos of other people, for attackers who learn.")] = None,
     nonmembers: Annotated[Path | None, typer.Option(help="People who are not in the release.")] = None,
+    trained: Annotated[Path | None, typer.Option(help="Photos that trained --model: who was among them?")] = None,
+    outsiders: Annotated[Path | None, typer.Option(help="Others, from where the --trained photos came.")] = None,
     landmarks: Annotated[Path | None, typer.Option(help="CSV or JSON of five points a photo: align to them.")] = None,
     work: Annotated[
         Path | None, typer.Option(help="Keep the stages here (OUT.work): as private as the photos.")
@@ -59,6 +61,8 @@ def protect(
         normalize=normalize,
         public=public,
         nonmembers=nonmembers,
+        trained=trained,
+        outsiders=outsiders,
         landmarks=landmarks,
         limits=tuple(limit or ()),
     )

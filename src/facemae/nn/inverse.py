@@ -42,8 +42,10 @@ class WholeInverse(nn.Module):
             self.register_buffer(name, tensor)
 
     def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
-        x = pictures.flatten(1) - self.get_buffer("mean_in")
-        y = (x @ self.get_buffer("rows").T) @ self.get_buffer("back") + self.get_buffer("mean_out")
+        # The products of a dual solution cancel: bf16 would leave noise.
+        with torch.autocast(pictures.device.type, enabled=False):
+            x = pictures.flatten(1) - self.get_buffer("mean_in")
+            y = (x @ self.get_buffer("rows").T) @ self.get_buffer("back") + self.get_buffer("mean_out")
         return y.reshape(len(y), 3, self.size, self.size)
 
 
@@ -58,7 +60,8 @@ class BlockInverse(nn.Module):
 
     def forward(self, pictures: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
         blocks = patchify(pictures, patch_size=self.cell)[:, self.get_buffer("source")]
-        mixed = torch.einsum("bgd,gde->bge", blocks, self.get_buffer("weight")) + self.get_buffer("bias")
+        with torch.autocast(pictures.device.type, enabled=False):
+            mixed = torch.einsum("bgd,gde->bge", blocks, self.get_buffer("weight")) + self.get_buffer("bias")
         return unpatchify(mixed, patch_size=self.cell)
 
 

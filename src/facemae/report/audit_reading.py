@@ -60,7 +60,7 @@ class AuditRead(Read):
     @property
     def protected(self) -> bool:
         """Whether anything but the originals was attacked."""
-        return any(attack.attack != UNPROTECTED for attack in self.attacks)
+        return any(attack.attack == RELEASED for attack in self.attacks)
 
     @property
     def networks(self) -> tuple[EmbedderOf, ...]:

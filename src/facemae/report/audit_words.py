@@ -75,7 +75,7 @@ def _searching(found: HeadlineOf) -> bool:
 def _title(audit: AuditRead, found: HeadlineOf) -> str:
     if not chance_told(found.verdict):
         return _blind(audit, found)
-    who = "Nothing is protected here: an attacker" if found.attack == UNPROTECTED else "The strongest attacker tried"
+    who = "The strongest attacker tried" if audit.protected else "Nothing is protected here: an attacker"
     if found.k is None:
         return f"{who} succeeds in {share(found.value)} attempts"
     if not _searching(found):
@@ -105,7 +105,7 @@ def _blind(audit: AuditRead, found: HeadlineOf) -> str:
 def _who(audit: AuditRead, found: HeadlineOf) -> str:
     network = next(network for network in (*audit.networks, None) if network is None or network.name == found.embedder)
     taught = " (the network that the generator was trained against)" if network and network.loss_network else ""
-    lead = "The attack" if found.attack == UNPROTECTED else "The strongest of the attacks tried"
+    lead = "The strongest of the attacks tried" if audit.protected else "The attack"
     whose = "a network of its own" if found.embedder == ITS_OWN else f"the network {found.embedder}{taught}"
     told = f"{lead}: {attack_name(found.attack)}, with {whose}."
     inner = inner_attack(found.attack)
@@ -122,6 +122,8 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
         "The attacker holds the very photos that were protected."
         if found.same_photo == "include"
         else "The attacker holds other photos of the people, not the one that a released picture was made from."
+        if audit.protected
+        else "The attacker holds other photos of the people than those that are released."
     )
     if not _searching(found):
         reach = f"among the {found.k} nearest people" if found.k > 1 else "the nearest"
@@ -136,7 +138,7 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
 
 def _level(audit: AuditRead, found: HeadlineOf) -> str:
     """What the same network finds where nothing is protected, by the same half of the people where that is told."""
-    if found.attack == UNPROTECTED or found.k is None:
+    if not audit.protected or found.k is None:
         return ""
     if not _searching(found):
         return _pooled_level(audit, found)

@@ -195,7 +195,7 @@ class ReconstructSpec(Grown):
 
 
 class EmbedSpec(Grown):
-    """`embed`: raw vectors of every image and of its mirror image.
+    """`embed`: raw vectors of every image and, unless ``mirrored`` is false, of its mirror image.
 
     ``normalize``: None is what the network's file tells, which a plain ONNX graph does not; our own recognisers always
     use their own.
@@ -204,6 +204,7 @@ class EmbedSpec(Grown):
     normalize: Normalisation | None = None
     precision: Precision = "fp32"
     engine: Annotated[Engine, NEWER] = "torch"
+    mirrored: Annotated[bool, NEWER] = True
 
 
 class VerifySpec(Frozen):
@@ -229,6 +230,7 @@ class AuditSpec(Grown):
     metadata), "full" every attacker whose inputs are given. ``attackers``: only these beside retrieval. ``steps`` and
     ``masks``: the budget of attackers who train, and passes through the process of those who imitate. ``fpirs``: None
     is 0.1 and 0.01, and in the larger suites 0.001. ``trained_on``: by embedder, what it was trained on, in words.
+    ``precision``: of every network that only looks; those that attackers train always choose it themselves.
     """
 
     normalize: Normalisation | None = None
@@ -245,6 +247,7 @@ class AuditSpec(Grown):
     fars: Annotated[tuple[FalseRate, ...], NEWER] = (0.1, 0.01, 0.001)
     fpirs: Annotated[tuple[FalseRate, ...] | None, NEWER] = None
     trained_on: Annotated[dict[str, str], NEWER] = {}
+    precision: Annotated[Precision, NEWER] = "fp32"
 
     @model_validator(mode="after")
     def _known_to_the_suite(self) -> "AuditSpec":

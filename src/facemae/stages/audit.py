@@ -26,7 +26,7 @@ RESULT, REPLICATES = "audit.json", "replicates.npz"
 VERSION = 3
 """Part of an audit's settings: raised whenever the same request gives other numbers or another file than before."""
 
-SUITE_VERSION = 3
+SUITE_VERSION = 4
 """The same for what the suites "quick" and "full" add to retrieval."""
 
 SECTIONS: dict[str, Any] = {
@@ -93,7 +93,7 @@ def _content(suite: Suite, given: Inputs) -> dict[str, Any]:
     told: dict[str, Any] = found.sections()
     if scene.spec.suite == "retrieval":
         return SECTIONS | told
-    last = scene.settings[-1]
+    first, last, protected = scene.settings[0], scene.settings[-1], scene.released is not None
     return (
         SECTIONS
         | told
@@ -102,8 +102,8 @@ def _content(suite: Suite, given: Inputs) -> dict[str, Any]:
             "attackers": suite.told,
             "embedders": list(embedders(scene, scene.spec.trained_on)),
             "not_run": suite.not_run,
-            "headline": headline(found.attacks, scene.settings[0]),
-            "headline_same_photo": headline(found.attacks, last) if len(scene.settings) > 1 else None,
+            "headline": headline(found.attacks, first, protected=protected),
+            "headline_same_photo": headline(found.attacks, last, protected=protected) if last != first else None,
         }
     )
 

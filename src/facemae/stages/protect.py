@@ -38,8 +38,9 @@ PHI = Path(__file__).parents[1] / "weights" / "phi-synthetic"
 class Protection:
     """What is to be protected and by whom it is attacked; paths are what other verbs wrote, or another tool's files.
 
-    ``faces``: photos (folder, tar …), the word "synthetic", or a finished set of originals. ``limits``: texts such as
-    "tpir@fpir=0.01:0.05" for the gate.
+    ``faces``: photos (folder, tar …), the word "synthetic", or a finished set of originals. ``trained``, ``outsiders``:
+    photos that trained ``model``, and others from where those came, for the question who was among them. ``limits``:
+    texts such as "tpir@fpir=0.01:0.05" for the gate.
     """
 
     faces: str
@@ -48,6 +49,8 @@ class Protection:
     normalize: Mapping[str, Normalisation] = field(default_factory=dict)
     public: Path | None = None
     nonmembers: Path | None = None
+    trained: Path | None = None
+    outsiders: Path | None = None
     landmarks: Path | None = None
     limits: tuple[str, ...] = ()
 
@@ -142,8 +145,8 @@ class _Run:
         """All that decides what the release is, but the gate, which only decides whether it is."""
         parents = {"faces": source_digest(self.faces), "model": source_digest(self.asked.model)}
         parents |= {f"embedder {name}": source_digest(path) for name, path in self.embedders.items()}
-        for name, path in (("public", self.asked.public), ("nonmembers", self.asked.nonmembers)):
-            parents |= {name: source_digest(path)} if path else {}
+        sets = {name: getattr(self.asked, name) for name in ("public", "nonmembers", "trained", "outsiders")}
+        parents |= {name: source_digest(path) for name, path in sets.items() if path is not None}
         specs = {name: spec.model_dump() for name, spec in vars(self.specs).items() if name != "imports"}
         normalize = {
             name: how.model_dump() if isinstance(how, Statistics) else how for name, how in self.asked.normalize.items()
@@ -171,6 +174,8 @@ class _Run:
             process=self.asked.model,
             public=self.asked.public,
             masked=masked,
+            trained=self.asked.trained,
+            outsiders=self.asked.outsiders,
         )
         given = {"released": source_digest(released), "request": self._request(), "name": name}
         place = self._place(name, given)
@@ -224,7 +229,9 @@ class _Run:
         }
 
     def _vectors(self, judge: str, faces: Path) -> np.ndarray:
-        wanted = EmbedSpec(normalize=self.asked.normalize.get(judge, self.specs.audit.normalize))
+        how = self.specs.audit
+        normalize = self.asked.normalize.get(judge, how.normalize)
+        wanted = EmbedSpec(normalize=normalize, precision=how.precision, mirrored=False)
         vectors = vectors_of(self.embedders[judge], faces, wanted, self.execution, self.work / "vectors")
         return unit_rows(vectors[:, 0])
 

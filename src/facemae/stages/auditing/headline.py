@@ -8,17 +8,18 @@ from facemae.spec.results import EVERYBODY, SHOWN_K, UNPROTECTED
 from facemae.stages.auditing.scene import Finding
 
 
-def headline(findings: Sequence[Finding], same_photo: str) -> dict[str, Any] | None:
+def headline(findings: Sequence[Finding], same_photo: str, *, protected: bool = True) -> dict[str, Any] | None:
     """The attack and judge that find most beyond chance, at K = 2 or the smallest K; None where none was asked.
 
     Among attacks on the release with this ``same_photo``, by everybody. A hit is a right answer among K: an image of
     the person, or, where all images of a person are taken together, that person's group. ``verdict`` is that of the
-    attack on everybody, family-wise over the audit.
+    attack on everybody, family-wise over the audit. Where nothing is ``protected``, the originals are the release.
     """
     asked = [
         (finding, _shown(finding))
         for finding in findings
-        if (finding.attack != UNPROTECTED, finding.subset, finding.same_photo) == (True, EVERYBODY, same_photo)
+        if (finding.subset, finding.same_photo) == (EVERYBODY, same_photo)
+        and not (protected and finding.attack == UNPROTECTED)
     ]
     at = [finding.leakage.at[column] for finding, column in asked]
     worst = worst_case({str(i): point.halves for i, point in enumerate(at)})

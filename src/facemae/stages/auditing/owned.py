@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Belongings:
             there, what = needs.get(name, (True, ""))
             if not there:
                 lacking[name] = what
-            elif scene.released is None and name != "membership":
+            elif scene.released is None and name not in ("membership", "template"):
                 lacking[name] = "a release that is not the originals themselves"
         return lacking
 
@@ -65,6 +65,7 @@ class Belongings:
             self.process,
             seed=scene.spec.seed,
             steps=scene.spec.steps,
+            precision=scene.spec.precision,
         )
 
     def judge(self, name: str) -> Judge:
@@ -73,14 +74,16 @@ class Belongings:
             scene = self.scene
             how = scene.inputs.normalize.get(name, scene.spec.normalize)
             network = prepare(open_embedder(Path(scene.inputs.embedders[name]), how).frozen(), scene.world.device)
-            self._judges[name] = Judge(name, network, fingerprint(network), lambda faces: scene.vectors(name, faces))
+            one, both = partial(scene.vectors, name), partial(scene.views, name)
+            self._judges[name] = Judge(name, network, fingerprint(network), one, both)
         return self._judges[name]
 
     @cached_property
     def release(self) -> Released:
-        """The release with the visible patches behind it, where they are given."""
+        """The release with the visible patches behind it, where they are given; without one, the originals."""
         released, masked = self.scene.released, self._masked
-        assert released is not None
+        if released is None:
+            return Released(self.scene.original, self.scene.original, self.scene.photos)
         return released if masked is None else Released(released.faces, released.original, released.photo, masked)
 
     @cached_property

@@ -60,7 +60,8 @@ def _most_exposed(inputs: Inputs, spec: AuditSpec, execution: Execution, cache: 
     photo, labels = read_linkage(Path(linkage), original, released), original.identities.astype(np.int64)
     exposed = np.full(len(released), -np.inf)
     for name, embedder in inputs.embedders.items():
-        wanted = EmbedSpec(normalize=inputs.normalize.get(name, spec.normalize))
+        normalize = inputs.normalize.get(name, spec.normalize)
+        wanted = EmbedSpec(normalize=normalize, precision=spec.precision, mirrored=False)
         photos, records = (
             unit_rows(vectors_of(Path(embedder), faces.directory, wanted, execution, cache)[:, 0])
             for faces in (original, released)

@@ -74,7 +74,12 @@ class Scene:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Whether a probe may find the release of its own photo, each way that is asked for."""
+        """Whether a probe may find the release of its own photo, each way that is asked for.
+
+        Where the originals are the release, to find one's own photo is to find itself: nobody asks.
+        """
+        if self.released is None:
+            return ("exclude",)
         return ("exclude", "include") if self.spec.same_photo == "both" else (self.spec.same_photo,)
 
     @cached_property
@@ -146,20 +151,25 @@ class Scene:
         )
 
     def vectors(self, judge: str, faces: FaceSet) -> np.ndarray:
-        """Raw vectors of every record and its mirror image, kept in the cache."""
-        wanted = EmbedSpec(normalize=self.inputs.normalize.get(judge, self.spec.normalize))
+        """Raw vectors of every record, kept in the cache."""
+        return self.views(judge, faces, mirrored=False)[:, 0]
+
+    def views(self, judge: str, faces: FaceSet, *, mirrored: bool = True) -> np.ndarray:
+        """The same and, where ``mirrored``, those of the mirror images beside them."""
+        normalize = self.inputs.normalize.get(judge, self.spec.normalize)
+        wanted = EmbedSpec(normalize=normalize, precision=self.spec.precision, mirrored=mirrored)
         embedder = Path(self.inputs.embedders[judge])
         return vectors_of(embedder, faces.directory, wanted, self.execution, self.cache)
 
     def _view(self, judge: str, faces: FaceSet, photo: np.ndarray) -> View:
         group = faces.identities.astype(np.int64)
-        return View(unit_rows(self.vectors(judge, faces)[:, 0]), self.labels[photo], photo, group)
+        return View(unit_rows(self.vectors(judge, faces)), self.labels[photo], photo, group)
 
     def _others(self, judge: str) -> View | None:
         if self.strangers is None:
             return None
         person = self.strangers.identities.astype(np.int64)
-        rows = unit_rows(self.vectors(judge, self.strangers)[:, 0])
+        rows = unit_rows(self.vectors(judge, self.strangers))
         return View(rows, person, np.arange(len(person)), person)
 
     def _linked(self, released: Path, linkage: Path | None) -> Released | None:

@@ -62,10 +62,10 @@ class Suite:
             self._retrieval(name)
             if scene.released is not None:
                 self._say(RELEASED, Retrieval.says, name, None)
-                for attacker in asked:
-                    # Whoever trains a network of their own does so once, whatever the judges are.
-                    if attacker != "parrot" or number == 0:
-                        self._attack(attacker, name)
+            for attacker in asked:
+                # Whoever trains a network of their own does so once, whatever the judges are.
+                if attacker != "parrot" or number == 0:
+                    self._attack(attacker, name)
 
     # ---- attacks ------------------------------------------------------------------------------------------------
 
@@ -191,6 +191,8 @@ class Suite:
             masks=spec.masks,
             ratio=ratio_of(inputs.process),
             seed=spec.seed,
+            precision=spec.precision,
+            cache=scene.cache,
         )
         # Not the strangers of the open set: those are like the people of the release, not like those of the model.
         members, others = (FaceSet.open(path, kind="original") for path in (inputs.trained, inputs.outsiders))
