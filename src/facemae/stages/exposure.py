@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 
 from facemae.measure import PeopleTally, paired_difference, topk
+from facemae.measure.control import ranks
 
 CHOSE, APART = "chose", "no part in the choice"
 """Whether a judge or a photo had a part in choosing the records."""
@@ -32,13 +33,8 @@ class Seen:
 
 def choosing_photos(labels: Int64[np.ndarray, " n"], seed: int) -> Bool[np.ndarray, " n"]:
     """Half of the photos of everybody (rounded down), drawn by ``seed``: those that may choose records."""
-    drawn = np.random.default_rng([seed, _HALF]).random(len(labels))
-    order = np.lexsort((drawn, labels))
-    _, start, count = np.unique(labels[order], return_index=True, return_counts=True)
-    place = np.arange(len(labels)) - np.repeat(start, count)
-    chosen = np.zeros(len(labels), np.bool_)
-    chosen[order] = place < np.repeat(count // 2, count)
-    return chosen
+    place = ranks(np.random.default_rng([seed, _HALF]).random(len(labels)), labels)
+    return place < np.bincount(labels)[labels] // 2
 
 
 def exposure(seen: Seen, asking: Bool[np.ndarray, " n"], *, own_photo: bool) -> Float[np.ndarray, " m"]:
