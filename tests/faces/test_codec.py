@@ -63,6 +63,22 @@ def test_broken_exif_leaves_the_image_readable() -> None:
     assert codec.decode(data).shape == (24, 16, 3)
 
 
+def test_exif_in_a_comment_turns_nothing() -> None:
+    image = Image.fromarray(picture())
+    exif = image.getexif()
+    exif[0x0112] = 6
+    data = saved(image, "JPEG", comment=b"Exif\0\0" + exif.tobytes()[6:])
+    np.testing.assert_array_equal(codec.decode(data), np.asarray(Image.open(io.BytesIO(data))))
+    far = saved(image, "JPEG", exif=exif, comment=b"x" * 60000)
+    assert codec.decode(far).shape == (16, 24, 3)
+
+
+def test_grey_of_32_bits_is_refused() -> None:
+    data = saved(Image.fromarray(np.full((8, 8), 200, np.int32)), "TIFF")
+    with pytest.raises(UnreadableImage, match="32 bits"):
+        codec.decode(data)
+
+
 @given(kept=st.floats(0.02, 0.999))
 @settings(max_examples=40, deadline=None)
 @pytest.mark.parametrize("suffix", [".jpg", ".png", "progressive"])

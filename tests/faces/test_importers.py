@@ -232,6 +232,24 @@ def test_members_of_negative_size_are_one_line(tmp_path: Path, size: int, kind: 
         open_source(tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize("size", [10**30, 2**63 - 1024, 2**63, 10**7])
+@pytest.mark.parametrize("told", ["pax", "base-256"])
+def test_members_larger_than_their_tar_are_one_line(tmp_path: Path, size: int, told: str) -> None:
+    member = tarfile.TarInfo("Ann/1.jpg")
+    if told == "pax":
+        member.pax_headers = {"size": str(size)}
+        data = member.tobuf(tarfile.PAX_FORMAT)
+    else:
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+        header[124:136] = b"\x80" + min(size, (1 << 88) - 1).to_bytes(11, "big")
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        data = bytes(header)
+    (tmp_path / "a.tar").write_bytes(data + bytes(10240))
+    with pytest.raises(Damaged, match=r"a\.tar cannot be read as a tar: got .*fetch or pack it again"):
+        open_source(tmp_path / "a.tar")
+
+
 def test_a_gzipped_tar_cannot_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "MAX_FILE_BYTES", 1 << 20)
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(1 << 24)))

@@ -20,7 +20,7 @@ from facemae.faces.exporters import export_bin
 from facemae.faces.faceset import FaceSet
 from facemae.faces.importers import open_source
 from facemae.faces.importers.insightface_bin import read_bin
-from facemae.faces.importers.safe_pickle import Array, _Budget, _Type, read_pickle
+from facemae.faces.importers.safe_pickle import Array, _Budget, _instructions, _Type, read_pickle
 from facemae.faces.pairs import read_pairs
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import ImportSpec
@@ -106,6 +106,37 @@ def test_text_and_arrays_of_python_2(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(data)
     images, same = read_bin(tmp_path / "a.bin")
     assert (images, same.tolist()) == (IMAGES[:2], [True])
+
+
+def line(data: bytes) -> bytes:
+    """A `str` as Python 2 writes it in protocol 0: its repr, bytes above 127 included as they are or escaped."""
+    return b"S" + repr(data)[1:].encode("latin-1") + b"\n"
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_the_text_protocol_of_python_2(tmp_path: Path, escaped: bool) -> None:
+    """pickle.dump of Python 2 without a protocol."""
+
+    def said(data: bytes) -> bytes:
+        if escaped:
+            return line(data)
+        return b"S'" + data.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"'", b"\\'") + b"'\n"
+
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\nt" + said(b"b") + b"tR"
+    array += b"(I1\n(I%d\ntcnumpy\ndtype\n(" % len(IMAGES[1]) + said(b"u1") + b"I0\nI1\ntR"
+    array += b"(I3\n" + said(b"|") + b"NNNI-1\nI-1\nI0\ntbI00\n" + said(IMAGES[1]) + b"tb"
+    data = b"((lp0\n" + said(IMAGES[0]) + b"a" + array + b"a(lI01\nat."
+    (tmp_path / "a.bin").write_bytes(data)
+    images, same = read_bin(tmp_path / "a.bin")
+    assert (images, same.tolist()) == (IMAGES[:2], [True])
+
+
+@given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text(), st.lists))
+def test_instructions_are_those_of_the_standard_library(value: object) -> None:
+    for protocol in range(6):
+        data = pickle.dumps(value, protocol)
+        theirs = [(code.name, argument) for code, argument, _ in pickletools.genops(data)]
+        assert str([(code.name, argument) for code, argument in _instructions(data)]) == str(theirs)
 
 
 class Reduced:

@@ -206,6 +206,36 @@ def test_records_that_do_not_fit(tmp_path: Path) -> None:
             open_source(good / "train.rec", **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("last", [float("nan"), float("inf"), 0.0, -3.0, 5.5])
+def test_a_record_0_that_tells_no_count(tmp_path: Path, last: float) -> None:
+    records = [(0, payload((last, 8.0), b"", 0))] + [(i, payload(float(i % 2), IMAGES[i], i)) for i in range(1, 5)]
+    with pytest.raises(Damaged, match=r"train\.rec, record 0 names no record behind the last photo: got label"):
+        run(foreign(tmp_path / "set", records), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_person_is_one_where_record_0_says_so(tmp_path: Path) -> None:
+    pixels = [np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8) for i in range(3)]
+    export_recordio(originals(tmp_path / "set", pixels, [0, 0, 0]), tmp_path / "out")
+    again = run(tmp_path / "out", tmp_path / "back")
+    assert (len(again), again.num_identities) == (3, 1)
+
+
+def test_an_index_that_leaves_records_out_or_names_one_twice(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "set", [0, 0, 1, 1])
+    lines = (folder / "train.idx").read_text().splitlines(keepends=True)
+    (folder / "train.idx").write_text("".join(lines[:3]))
+    faces = run(folder, tmp_path / "out")
+    rest = len((folder / "train.rec").read_bytes()) - int(lines[3].split()[1])
+    assert len(faces) == 3
+    assert faces.manifest.facts["skipped"] == [
+        {"path": "train.idx", "reason": f"ends {rest} bytes before the records do"}
+    ]
+    (folder / "train.idx").write_text("".join(lines[:3]) + f"3\t{lines[1].split()[1]}\n")
+    with pytest.raises(Damaged, match="names one place for two keys"):
+        run(folder, tmp_path / "again")
+
+
 def test_a_record_cut_off_ends_the_import_in_one_line(tmp_path: Path) -> None:
     folder = face2rec2(tmp_path / "a", index=False)
     content = (folder / "train.rec").read_bytes()

@@ -207,6 +207,20 @@ def test_other_tables_get_one_line(tmp_path: Path, columns: Any, features: Any, 
     assert "\n" not in str(caught.value)
 
 
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    images = pa.array([b"x"], pa.binary())
+    table = pa.Table.from_arrays([images, images, pa.array([0])], names=["image", "image", "label"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="has two columns image: got columns image, image, label"):
+        entries(tmp_path / "a.parquet")
+
+
+def test_people_as_a_view_of_text(tmp_path: Path) -> None:
+    table = pa.table({"image": images_of((png(0, 8), None)), "label": pa.array(["Ann"], pa.string_view())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert [entry[1] for entry in entries(tmp_path / "a.parquet")] == ["Ann"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -115,6 +115,17 @@ def test_where_the_person_stands(tmp_path: Path) -> None:
     assert [tuple(entry[:2]) for entry in entries(path, label="who")] == [("a/1.webp", "00000003"), ("a/0.jpg", "Zoë")]
 
 
+def test_no_person_below_0_and_one_for_a_number_and_its_text(tmp_path: Path) -> None:
+    files = {"a/0.jpg": jpeg(0), "a/0.cls": b"-1", "a/1.jpg": jpeg(1), "a/1.cls": b"7", "a/2.jpg": jpeg(2)}
+    files |= {f"a/{i}.jpg": jpeg(i) for i in (3, 4)}
+    for i, label in {2: "7", 3: 7, 4: "-1"}.items():
+        files[f"a/{i}.json"] = json.dumps({"label": label}).encode()
+    path = tar(tmp_path / "a.tar", dict(sorted(files.items())))
+    assert [tuple(entry[:2]) for entry in entries(path)] == [(f"a/{i}.jpg", "00000007") for i in (1, 2, 3)]
+    with open_source(path) as source:
+        assert [skip.path for skip in source.skipped] == ["a/0.jpg", "a/4.jpg"]
+
+
 def test_photos_in_a_tar_stay_photos(tmp_path: Path) -> None:
     photos = tar(tmp_path / "a.tar", {"Ann/0.png": png(0), "Ann/0.json": b'{"label": 3}', "Bo/1.png": png(1)})
     assert [person for _, person, _ in entries(photos)] == ["Ann", "Bo"]

@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,24 @@ def test_people_and_what_is_left_out(tmp_path: Path) -> None:
         )
         assert [source.read(entry) for entry in source.entries] == [png(0), png(1)]
         assert source.skipped == [("faces/Ann/link.png", "link")]
+
+
+def test_names_of_macos_of_dos_and_of_the_field_for_them(tmp_path: Path) -> None:
+    """By the description of the format: flag 11 clear, and the name in UTF-8, in code page 437, or in field 0x7075."""
+    raw = [("José/0.png".encode(), b""), ("José/1.png".encode("cp437"), b""), (b"Jos_/2.png", "José/2.png".encode())]
+    content, directory = b"", b""
+    for i, (name, unicode) in enumerate(raw):
+        told = b"\x01" + struct.pack("<I", zlib.crc32(name)) + unicode
+        extra = struct.pack("<2H", 0x7075, len(told)) + told if unicode else b""
+        data = png(i)
+        common = struct.pack("<5H3L2H", 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data), len(name), len(extra))
+        directory += b"PK\x01\x02" + struct.pack("<H", 20) + common + struct.pack("<3H2L", 0, 0, 0, 0, len(content))
+        directory += name + extra
+        content += b"PK\x03\x04" + common + name + extra + data
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, len(directory), len(content), 0)
+    with open_source(plant(tmp_path, content + directory + end)) as source:
+        assert [tuple(entry)[:2] for entry in source.entries] == [(f"José/{i}.png", "José") for i in range(3)]
+        assert [source.read(entry) for entry in source.entries] == [png(i) for i in range(3)]
 
 
 def test_sizes_of_64_bits(tmp_path: Path) -> None:

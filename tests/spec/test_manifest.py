@@ -153,6 +153,13 @@ def test_hashing_tells_how_far_it_is(tmp_path: Path) -> None:
     assert sorted(seen) == [5, *[1 << 20] * 3]
 
 
+def test_names_that_are_no_utf8_survive_the_disk(tmp_path: Path) -> None:
+    """As Linux hands them out: bytes above 127 as lone surrogates."""
+    name = b"Jos\xe9/Thumbs.db".decode("utf-8", "surrogateescape")
+    write_json(tmp_path / "a.json", {"skipped": [name], "é": 1})
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {"skipped": [name], "é": 1}
+
+
 def test_manifest_survives_the_disk(tmp_path: Path) -> None:
     write_manifest(tmp_path, made())
     assert read_manifest(tmp_path) == made()

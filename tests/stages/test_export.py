@@ -64,6 +64,18 @@ def test_out_is_never_overwritten(faces: Path, tmp_path: Path, content: dict[str
     assert tree(tmp_path) == before
 
 
+def test_an_out_that_cannot_be(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputExists, match=r"file/out cannot be made: got a file where its folder would be"):
+        export_faces(faces, tmp_path / "file" / "out", ExportSpec())
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputExists, match="link exists"):
+        export_faces(faces, tmp_path / "link", ExportSpec())
+    with pytest.raises(RecipeError, match=r"export\.ranks: got format folder; needed format partial_fc"):
+        export_faces(faces, tmp_path / "out", ExportSpec(ranks=3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "set"]
+
+
 def test_an_error_leaves_nothing(faces: Path, tmp_path: Path) -> None:
     shard = faces / "shards/00000.tar"
     good = shard.read_bytes()

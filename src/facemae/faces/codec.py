@@ -29,6 +29,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _SUFFIXES = {"tiff": ".tif"}
 _ORIENTATION = 0x0112
 _JPEG = b"\xff\xd8\xff"
+_APP1 = 0xE1
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -103,16 +104,23 @@ def _jpeg_header(data: bytes) -> tuple[int, int, str] | None:
 
 
 def _jpeg_orientation(data: bytes) -> int:
-    start = data.find(b"Exif\0\0", 0, 2**16)
-    if start < 0:
-        return 1
     exif = PillowImage.Exif()
-    length = int.from_bytes(data[start - 2 : start], "big")
     try:
-        exif.load(data[start : start - 2 + length])
+        exif.load(_jpeg_exif(data))
     except Exception:  # broken EXIF raises anything from struct.error to SyntaxError; the pixels are still good
         return 1
     return _orientation(exif)
+
+
+def _jpeg_exif(data: bytes) -> bytes:
+    """The EXIF segment of a JPEG; the same bytes in a comment or in a thumbnail's own header are none."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (b"\xda", b""):
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == _APP1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            return data[at + 4 : at + 2 + length]
+        at += 2 + length
+    return b""
 
 
 def _exif_orientation(image: PillowImage.Image) -> int:
@@ -150,6 +158,8 @@ def _open(data: bytes) -> PillowImage.Image:
 
 def _pillow_pixels(image: PillowImage.Image) -> UInt8[np.ndarray, "h w 3"]:
     try:
+        if image.mode == "I" and image.format == "TIFF":
+            raise ValueError("pixels of 32 bits have no fixed range")
         if image.mode.startswith("I"):
             grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)

@@ -110,6 +110,15 @@ class RecordFile:
                 tags.flag[row], tags.label[row], tags.empty[row] = header.flag, header.labels[0], not image
         return tags
 
+    def behind(self) -> int:
+        """Bytes of records behind the last one that the index names; 0 where there is nothing."""
+        at = int(self.offsets.max(initial=0))
+        kind = FIRST
+        while kind in (FIRST, MIDDLE):
+            kind, _, end = self._span(at, int(self.offsets.argmax()))
+            at = _padded(end)
+        return len(self._map) - at
+
     def close(self) -> None:
         """Release the file."""
         self._words = self._words[:0].copy()
@@ -192,6 +201,9 @@ def read_index(path: Path, *, size: int) -> tuple[Int64[np.ndarray, " n"], Int64
     twice = np.flatnonzero(keys[1:] == keys[:-1])
     if len(twice):
         raise Damaged(f"{path.name} names a key twice", got=keys[twice[0]])
+    if len(np.unique(offsets)) < len(offsets):
+        remedy = "remove the index: the records are then scanned"
+        raise Damaged(f"{path.name} names one place for two keys", needed="a record a key", remedy=remedy)
     wrong = np.flatnonzero((offsets < 0) | (offsets > size - FRAME.size) | (offsets % 4 != 0))
     if len(wrong):
         got = f"byte {offsets[wrong[0]]} of {size} for key {keys[wrong[0]]}"

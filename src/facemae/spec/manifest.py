@@ -143,7 +143,8 @@ def _hash_or_word(file: str, seen: Callable[[int], None] | None) -> str:
 def write_json(path: Path, value: object) -> None:
     """Write one JSON file so that it is either whole or absent: sibling file, fsync, rename."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
+    # Bytes of a file name that are no UTF-8 stand in it as \\udcXX, which is how JSON itself writes them.
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         json.dump(value, stream, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
         stream.write("\n")
         stream.flush()

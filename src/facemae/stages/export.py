@@ -66,8 +66,10 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
     if spec.keep_names and spec.format != "folder":
         raise RecipeError("export.keep_names", got=f"format {spec.format}", needed="format folder")
     photos = FaceSet.open(faces)
+    if spec.ranks != 1:
+        raise RecipeError("export.ranks", got=f"format {spec.format}", needed="format partial_fc")
     out = Path(os.path.abspath(out))
-    if out.exists():
+    if os.path.lexists(out):
         raise OutputExists(f"{out} exists", remedy="name another OUT or remove it")
     with appearing(out) as partial, naming_full_disk(out):
         partial.mkdir()
@@ -81,8 +83,11 @@ def export_faces(faces: Path, out: Path, spec: ExportSpec) -> int:
 def appearing(out: Path) -> Iterator[Path]:
     """A sibling that becomes ``out`` when the block ends, and is gone where it fails."""
     partial = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise OutputExists(f"{out} cannot be made", got="a file where its folder would be") from None
     _remove(partial)
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         partial.rename(out)

@@ -79,7 +79,7 @@ def _parquet(directory: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]
 
 
 def _folder(directory: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    files = _file_set("pictures", _IMAGES, ["data/*.jpg", "data/*.png"])
+    files = _file_set("pictures", _IMAGES, ["data/*/*.jpg", "data/*/*.png"])
     image = {"fileSet": {"@id": "pictures"}, "extract": {"fileProperty": "content"}}
     label = {
         "fileSet": {"@id": "pictures"},

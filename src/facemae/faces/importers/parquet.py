@@ -135,9 +135,10 @@ def _columns(file: Any, path: Path, label: str | None) -> _Columns:
     typed = [name for name in images if features.get(name, {}).get("_type") == "Image"]
     usual = [name for name in _IMAGES if name in images]
     image = next(iter(typed or usual or images), None)
-    if image is None or (len(images) > 1 and not (typed or usual)):
+    twice = image is not None and schema.get_field_index(image) < 0
+    if image is None or twice or (len(images) > 1 and not (typed or usual)):
         raise DataError(
-            f"{path} has no column of images",
+            f"{path} has {f'two columns {image}' if twice else 'no column of images'}",
             got=f"columns {', '.join(schema.names[:12])}",
             needed="image: bytes, or a structure with bytes",
             remedy="photos that lie beside it are read with --set layout=folder",
@@ -153,7 +154,8 @@ def _columns(file: Any, path: Path, label: str | None) -> _Columns:
     kind = schema.field(person).type
     pa, _ = load_pyarrow()
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_integer(plain) or pa.types.is_string(plain) or pa.types.is_large_string(plain)):
+    texts = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
+    if not (pa.types.is_integer(plain) or texts):
         raise DataError(f"{path}, column {person} names no people", got=kind, needed="whole numbers or text")
     return _Columns(image, images[image], person, _class_names(features.get(person, {}), path))
 
@@ -209,7 +211,8 @@ def _naming_damage(path: Path) -> Iterator[None]:
     pa, _ = load_pyarrow()
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        # pyarrow gives what it cannot convert in one of these ways; its own memory error is an ArrowException.
         raise _unreadable(path, " ".join(str(error).split())[:200] or type(error).__name__) from None
 
 

@@ -41,6 +41,8 @@ class RecordStorage(LabelledStorage):
         self._rows = self._photos(tags)
         self._labels = tags.label[self._rows]
         _check_labels(self._file, self._rows, self._labels)
+        if left := self._file.behind():
+            self.skipped.append(Skipped(path.with_suffix(INDEX).name, f"ends {left} bytes before the records do"))
 
     def files(self) -> Iterator[str]:
         return (entry.path for entry in self._entries())
@@ -77,6 +79,13 @@ class RecordStorage(LabelledStorage):
         zero = file.find(0)
         if zero < 0 or not (tags.flag[zero] and tags.empty[zero]):
             return np.arange(len(file))
+        if not (tags.label[zero] >= 1 and tags.label[zero] == np.floor(tags.label[zero]) < np.inf):
+            raise Damaged(
+                f"{file.path.name}, record 0 names no record behind the last photo",
+                got=f"label {tags.label[zero]:g}",
+                needed="a whole number above 0",
+                remedy="fetch the .rec again",
+            )
         end = int(tags.label[zero])
         if end > _EXACT:  # rounded, so it cannot be taken at its word
             return np.flatnonzero((file.keys > 0) & ~tags.empty)
@@ -100,13 +109,20 @@ def _check_labels(file: RecordFile, rows: Int64[np.ndarray, " n"], labels: Float
             got=f"label {labels[wrong[0]]:g}",
             needed=f"a whole number from 0 to {_EXACT}",
         )
-    if len(rows) > 1 and labels.min() == labels.max():
+    if len(rows) > 1 and labels.min() == labels.max() and not _one_person(file):
         raise DataError(
             f"all {len(rows)} photos of {file.path.name} carry the same label",
             got=f"{labels[0]:g}",
             needed="the number of the person",
             remedy="where the people stand in a list beside it, sort the photos into folders and import those",
         )
+
+
+def _one_person(file: RecordFile) -> bool:
+    """Whether record 0 itself says that the set shows one person: records N+1 … M-1 are people, by labels N+1 and M."""
+    zero = file.find(0)
+    labels = file.record(zero)[0].labels if zero >= 0 else ()
+    return len(labels) > 1 and labels[1] - labels[0] == 1
 
 
 def index_beside(path: Path) -> Path | None:

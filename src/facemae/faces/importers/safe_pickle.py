@@ -10,7 +10,7 @@ import math
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -238,7 +238,7 @@ def _check(data: bytes) -> None:
     The reader makes room for all places of its memo below the largest one named, so one beyond the number of
     instructions is refused.
     """
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+    for count, (opcode, argument) in enumerate(_instructions(data)):
         if opcode.name not in _HARMLESS:
             raise _Refused(f"the instruction {opcode.name}")
         if opcode.name == "GLOBAL":
@@ -248,6 +248,26 @@ def _check(data: bytes) -> None:
             raise ValueError(f"more than {_MOST_INSTRUCTIONS} instructions")
         if opcode.name.endswith("PUT") and int(str(argument)) > count:
             raise ValueError(f"place {argument} of the memo at instruction {count}")
+
+
+def _instructions(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, object]]:
+    """Each instruction and its argument, as `pickletools.genops` gives them.
+
+    That decodes STRING as ASCII, which Python 2's protocol 0 fills with the bytes of pictures; what such a text holds
+    decides nothing here.
+    """
+    stream = io.BytesIO(data)
+    while True:
+        at = stream.tell()
+        opcode = pickletools.code2op.get(stream.read(1).decode("latin-1"))
+        if opcode is None:
+            raise ValueError(f"no instruction at byte {at}" if at < len(data) else "the end before STOP")
+        if opcode.name == "STRING":
+            yield opcode, stream.readline()
+        else:
+            yield opcode, None if opcode.arg is None else opcode.arg.reader(stream)
+        if opcode.name == "STOP":
+            return
 
 
 def _demand_name(module: str, name: str) -> None:

@@ -157,15 +157,17 @@ class TarStorage(Storage):
         self._places.close()
 
     def _index(self, path: Path) -> None:
+        length = os.fstat(self._stream.fileno()).st_size
         try:
             with tarfile.open(fileobj=self._stream, mode="r:") as archive:
                 while (member := archive.next()) is not None:
-                    if member.size < 0:
+                    # A sparse member says how large it would be with its holes; it is left out below.
+                    if member.size < 0 or (member.size > length and not member.issparse()):
                         raise tarfile.ReadError(f"member {member.name!r} of {member.size} bytes")
                     self._take(member, path)
                     archive.members = []  # type: ignore[attr-defined]  # it keeps every header; millions fill memory
                 stopped = archive.offset
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, OSError) as error:
             raise _bad_tar(path, str(error)) from None
         # tarfile takes a corrupt header, or a cut between two members, for the end; the true end is a block of zeros.
         self._stream.seek(stopped)

@@ -3,6 +3,7 @@
 import json
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ OPEN_SHARDS = 64
 _LONGEST_LABEL = 1 << 20
 _DIGITS = 20
 """Text of so many digits is a name: no number of 64 bits is as long."""
+_WHOLE = re.compile(r"[+-]?\d+")
 
 
 class TarShards(Storage):
@@ -131,8 +133,7 @@ def _person(storage: Storage, sample: dict[str, str], label: str | None) -> tupl
     """The person of a sample, or why there is none."""
     if label is None and "cls" in sample:
         text = _read(storage, sample["cls"]).decode("utf-8", "replace").strip()
-        is_number = text.isdecimal() and len(text) < _DIGITS
-        return person_of(int(text) if is_number else text), "an empty .cls"
+        return person_of(_number(text)), "a .cls that is empty or below 0"
     if "json" not in sample:
         return None, "no .cls" if label is None else "no .json"
     try:
@@ -144,7 +145,14 @@ def _person(storage: Storage, sample: dict[str, str], label: str | None) -> tupl
     key = label if label is not None else next((name for name in LABELS if name in content), None)
     if key not in content:
         return None, f"a .json of {', '.join(list(content)[:8]) or 'nothing'}"
-    return person_of(content[key]), f"a .json whose {key} is neither a number nor a name"
+    return person_of(_number(content[key])), f"a .json whose {key} is neither a number from 0 nor a name"
+
+
+def _number(label: object) -> object:
+    """Text of digits as the number that it is, so that 7 and "7" are one person; anything else as it stands."""
+    if isinstance(label, str) and len(label) < _DIGITS and _WHOLE.fullmatch(label.strip()):
+        return int(label)
+    return label
 
 
 def _read(storage: Storage, path: str) -> bytes:

@@ -24,6 +24,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _FULL, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
 
 class _Member(NamedTuple):
@@ -163,12 +164,11 @@ class ZipStorage(Storage):
     def _member(self, fields: tuple, name: bytes, extra: bytes) -> _Member:
         flags, method, crc = fields[3], fields[4], fields[7]
         packed_size, size, place = self._wide(fields[8], fields[9], fields[16], extra)
-        text = name.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
-        return _Member(text, method, flags, crc, packed_size, size, place, fields[15] >> 16)
+        return _Member(_name(name, flags, extra), method, flags, crc, packed_size, size, place, fields[15] >> 16)
 
     def _wide(self, packed_size: int, size: int, place: int, extra: bytes) -> tuple[int, int, int]:
         """Sizes and place, taken from the 64-bit extra field where they do not fit into 32 bits."""
-        wide = iter(self._zip64(extra))
+        wide = iter(value for (value,) in struct.iter_unpack("<Q", _whole(_field(extra, _ZIP64), 8)))
         try:
             size = next(wide) if size == _FULL else size
             packed_size = next(wide) if packed_size == _FULL else packed_size
@@ -179,18 +179,38 @@ class ZipStorage(Storage):
             raise self._damaged("an impossible size")
         return packed_size, size, place
 
-    def _zip64(self, extra: bytes) -> tuple[int, ...]:
-        while len(extra) >= 4:
-            kind, length = struct.unpack_from("<2H", extra)
-            if kind == 1:
-                return tuple(value for (value,) in struct.iter_unpack("<Q", extra[4 : 4 + length // 8 * 8]))
-            extra = extra[4 + length :]
-        return ()
-
     def _damaged(self, got: str) -> DataError:
         return Damaged(
             f"{self._path} cannot be read as a zip", got=got, needed="a whole .zip", remedy="fetch or pack it again"
         )
+
+
+def _name(raw: bytes, flags: int, extra: bytes) -> str:
+    """A member's name: by the flag for UTF-8, by the field for it, else UTF-8 where it can be that, as macOS writes it
+    without saying so, and the code page of DOS last."""
+    if flags & _UTF8:
+        return raw.decode("utf-8", "replace")
+    field = _field(extra, _UNICODE_PATH)
+    if len(field) > 5 and field[0] == 1 and int.from_bytes(field[1:5], "little") == zlib.crc32(raw):
+        raw = field[5:]
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
+
+
+def _field(extra: bytes, wanted: int) -> bytes:
+    """The content of one extra field; nothing where it is not there."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<2H", extra)
+        if kind == wanted:
+            return extra[4 : 4 + length]
+        extra = extra[4 + length :]
+    return b""
+
+
+def _whole(field: bytes, unit: int) -> bytes:
+    return field[: len(field) // unit * unit]
 
 
 def _inflated(raw: bytes, size: int) -> bytes:
