@@ -158,7 +158,7 @@ def test_missing_public_sets_are_named_with_where_they_come_from(tmp_path: Path)
     with pytest.raises(FaceMAEError) as raised:
         find_data(read_table("table1", "paper"), tmp_path, "table1")
     said = str(raised.value)
-    assert "got no agedb_30.bin, casia, cfp_fp.bin, judge.pth, lfw.bin, phi.pth, webface4m in" in said
+    assert "got no agedb_30.bin, casia, cfp_fp.bin, judge.pth, judge2.pth, lfw.bin, phi.pth, webface4m in" in said
     origins = missing_data(read_table("table4", "paper"), tmp_path)
     assert origins["webface4m"].startswith("the folder with train.rec")
     assert "webface42m" in origins
@@ -181,6 +181,14 @@ def test_the_papers_training_costs_what_its_layers_multiply() -> None:
     images, operations = cost(table, "recognize-by-facemae-s0")
     assert images == 32_572 * 512
     assert operations == pytest.approx(images * 3 * 2 * 6.309e9, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_a_set_costs_by_its_own_ratio_whatever_the_model_was_trained_at() -> None:
+    table, others = read_table("table8", "paper"), read_table("table3", "paper")
+    spent = {ratio: cost(table, f"by-facemae-{ratio}")[1] for ratio in (30, 50, 90)}
+    assert spent[30] > spent[50] > spent[90]  # type: ignore[operator]
+    assert spent == {ratio: cost(others, f"matched-{ratio}")[1] for ratio in (30, 50, 90)}
 
 
 @pytest.mark.slow

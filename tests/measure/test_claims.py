@@ -21,9 +21,13 @@ from facemae.measure import verdict
         ("no_effect", 0.004, 0.02, "not resolvable here"),
         ("no_effect", 0.006, 0.02, "contradicted"),
         ("no_effect", -0.02, -0.006, "contradicted"),
+        ("no_gain", -0.3, -0.1, "reproduced"),
+        ("no_gain", 0.001, 0.005, "reproduced"),
+        ("no_gain", -0.3, 0.006, "not resolvable here"),
+        ("no_gain", 0.001, 0.006, "contradicted"),
     ],
 )
-def test_verdicts(kind: Literal["greater", "no_effect"], low: float, high: float, expected: str) -> None:
+def test_verdicts(kind: Literal["greater", "no_effect", "no_gain"], low: float, high: float, expected: str) -> None:
     assert verdict(kind, low, high) == expected
 
 

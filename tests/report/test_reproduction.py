@@ -3,8 +3,11 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
+from facemae.plan import read_table, scaled_tables, scales
 from facemae.report import reproduction_markdown
-from facemae.spec.results import IMITATED, Results
+from facemae.spec.results import IMITATED, Results, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +51,26 @@ def test_numbers_stand_beside_the_papers() -> None:
     assert "| A | 90.00 % [89.0, 91.0] | 99.35 % | 50.00 % [49.0, 51.0] |" in page
     assert "| B | – | – | 30.00 % [29.0, 31.0] |" in page
     assert page.count("| claim ") == 3
+
+
+def test_verdicts_on_a_stand_in_are_marked_and_counted_apart() -> None:
+    first, *others = results().claims
+    marked = (first.model_copy(update={"stand_in": "a stand-in for another"}), *others)
+    page = reproduction_markdown(
+        {"table1-small": results().model_copy(update={"claims": marked})}, ["table1"], ["small"]
+    )
+    assert "| table1 | 1 reproduced, 1 contradicted, 1 by a stand-in |" in page
+    assert "reproduced, by a stand-in for another |" in page
+
+
+@pytest.mark.parametrize("name", [f"{table}-{scale}" for table in scaled_tables() for scale in scales()])
+def test_committed_verdicts_are_on_the_claims_of_the_recipe(name: str) -> None:
+    """A claim that is new or worded anew needs its table tabulated again."""
+    path = ROOT / "results" / f"{name}.json"
+    if not path.exists():
+        pytest.skip("not run yet")
+    wanted = [(claim.claim, claim.metric, claim.a, claim.b) for claim in read_table(*name.split("-")).each_claim()]
+    assert [(claim.claim, claim.metric, claim.a, claim.b) for claim in read_results(path).claims] == wanted
 
 
 def test_the_committed_page_is_made_from_the_committed_results() -> None:

@@ -218,6 +218,13 @@ def test_verdicts_by_hand(made: Made) -> None:
     ]
 
 
+def test_a_claim_knows_whether_one_of_its_rows_only_stands_in(made: Made) -> None:
+    rows = [row.model_copy(update={"stand_in": "a stand-in" if row.label == "Soft" else ""}) for row in table().rows]
+    *_, claims = tabulate(table().model_copy(update={"rows": tuple(rows)}), made)
+    assert [claim.stand_in for claim in claims] == ["a stand-in" if "Soft" in (c.a, c.b) else "" for c in claims]
+    assert {claim.stand_in for claim in claims} == {"", "a stand-in"}
+
+
 def test_leakage_compares_the_release_with_the_originals_own(made: Made) -> None:
     *_, paired, _ = tabulate(table(), made)
     leakage = find(paired, "Original", "Soft", "leakage:judge:2")

@@ -45,14 +45,18 @@ def reproduce_table(
     Raises:
         FaceMAEError: of one table what went wrong; of all which ones did, after the others are finished.
     """
-    from facemae.plan import Plan, find_data, read_table, run_side_by_side, scaled_tables
+    from facemae.plan import Plan, find_data, read_table, run_side_by_side, scaled_tables, without_data
 
     names = scaled_tables() if source == EVERY else [source]
     tables = {name: read_table(name, scale) for name in names}
+    # Whatever is missing is said before anything is run.
+    missing = _tell_missing(tables, data)
     if estimate:
         return _tell_costs(tables, as_json)
-    # Whatever is missing is said before anything is run.
-    _tell_missing(tables, data)
+    if missing:
+        if any(missing.values()):
+            tell(_total(_all_costs(tables).values()))
+        raise without_data(missing, source)
     plans = {}
     for name, table in tables.items():
         # The package's tables of one scale share what they make; a file may change what its names mean.
@@ -111,19 +115,18 @@ def _run_only(plans: "Mapping[str, Plan]", parts: Mapping[str, Sequence[str]], a
     say({"jobs": list(made)}, as_json, f"finished: {', '.join(made)}")
 
 
-def _tell_missing(tables: "Mapping[str, Table]", data: Path | None) -> None:
-    """Where each file that is missing comes from and what all would cost, before the error that ends the run."""
+def _tell_missing(tables: "Mapping[str, Table]", data: Path | None) -> dict[Path, str]:
+    """Say of each missing file of any table where it comes from; all of them, with that."""
     from facemae.plan import missing_data
 
-    lines: dict[str, None] = {}
+    missing: dict[Path, str] = {}
     for table in tables.values():
         folder = data or Path(table.data)
-        told = {name: origin for name, origin in missing_data(table, folder).items() if origin}
-        lines |= {f"missing {folder / name}: {origin}": None for name, origin in told.items()}
-    for line in lines:
-        tell(line)
-    if lines:
-        tell(_total(_all_costs(tables).values()))
+        missing |= {folder / name: origin for name, origin in missing_data(table, folder).items()}
+    for path, origin in missing.items():
+        if origin:
+            tell(f"missing {path}: {origin}")
+    return missing
 
 
 def _publish(plan: "Plan", name: str, out: Path | None, as_json: bool) -> None:
@@ -169,7 +172,8 @@ def _total(found: "Collection[Cost]") -> str:
     size, unit = next((n, u) for n, u in ((86400, "days"), (3600, "hours"), (60, "minutes"), (0, "")) if seconds >= n)
     time = f"{seconds / size:.1f} {unit}" if unit else "less than a minute"
     line = f"all {len(found)} jobs: {total:.2e} operations, computed: {time} on 8 A100 at 40 %"
-    return line + (f"; without {len(unknown)} whose photos are not counted yet" if unknown else "")
+    line += f"; without {len(unknown)} whose photos are not counted yet" if unknown else ""
+    return line + "; audits, verification, imports and masking come on top"
 
 
 def _amount(value: float | None) -> str:

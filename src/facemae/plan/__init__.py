@@ -3,7 +3,7 @@
 from facemae.plan.cost import Cost, costs
 from facemae.plan.jobs import Job, Plan
 from facemae.plan.pool import run_side_by_side
-from facemae.plan.sources import find_data, missing_data, read_table, scaled_tables, scales
+from facemae.plan.sources import find_data, missing_data, read_table, scaled_tables, scales, without_data
 
 __all__ = [
     "Cost",
@@ -16,4 +16,5 @@ __all__ = [
     "run_side_by_side",
     "scaled_tables",
     "scales",
+    "without_data",
 ]

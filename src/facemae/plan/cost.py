@@ -18,7 +18,7 @@ import torch
 from facemae.nn.backbones import build_backbone
 from facemae.plan.sources import WEIGHTS
 from facemae.spec.reading import merge
-from facemae.spec.recipe import ImportSpec, PretrainSpec, RecognizeSpec
+from facemae.spec.recipe import ImportSpec, MaskSpec, PretrainSpec, RecognizeSpec
 from facemae.spec.table import Table
 from facemae.spec.table_parts import Row, StageCall, stage_name
 from facemae.spec.validation import build
@@ -67,8 +67,9 @@ def _stage(table: Table, name: str, call: StageCall) -> Cost | None:
         each += 2 * _embedder(**_phi(call.phi or "")) if spec.loss.uses_phi else 0
         return _cost(name, images, each)
     if call.verb == "reconstruct" and (model := table.stages.get(stage_name(call.inputs[0]))) is not None:
-        spec = build(PretrainSpec, model.settings, name)
-        return _cost(name, _photos(table, name), _mae(spec.size, spec.image_size, spec.patch_size, spec.ratio))
+        spec, masked = build(PretrainSpec, model.settings, name), table.stages.get(stage_name(call.inputs[1]))
+        ratio = build(MaskSpec, masked.settings, name).ratio if masked is not None else spec.ratio
+        return _cost(name, _photos(table, name), _mae(spec.size, spec.image_size, spec.patch_size, ratio))
     if call.verb == "recognize":
         return _recogniser(name, merge(table.recognize, call.settings), _photos(table, call.inputs[0]))
     return None

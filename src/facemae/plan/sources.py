@@ -1,6 +1,6 @@
 """Where a table comes from: a file, or one of the package's on one of its scales; and the data it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ def read_table(source: str, scale: str | None = None) -> Table:
     Raises:
         RecipeError: no such table or scale, a scale for a table that has none, and every mistake of the content.
     """
+    if not Path(source).is_file() and source.removesuffix(".toml") not in recipe_names():
+        known = ", ".join(name for name in recipe_names() if "rows" in read_toml(name))
+        raise RecipeError("no such table", got=repr(source), needed=f"all, {known}, or a .toml file")
     content = read_toml(source)
     own = content.pop("scale", None)
     if own is None and scale is not None:
@@ -56,13 +59,19 @@ def find_data(table: Table, data: Path | None, source: str) -> Path:
         FaceMAEError: the table needs one and it is not there; names each file that is missing.
     """
     folder = data or Path(table.data)
-    if missing := list(missing_data(table, folder)):
-        raise FaceMAEError(
-            f"{source} needs data that is not here",
-            got=f"no {', '.join(missing)} in {folder}",
-            remedy="name the folder that holds them with --data",
-        )
+    if missing := missing_data(table, folder):
+        raise without_data([folder / name for name in missing], source)
     return folder
+
+
+def without_data(missing: Iterable[Path], source: str) -> FaceMAEError:
+    """That ``source`` cannot be made without these files."""
+    folders = dict.fromkeys(str(path.parent) for path in missing)
+    return FaceMAEError(
+        f"{source} needs data that is not here",
+        got=f"no {', '.join(sorted({path.name for path in missing}))} in {' or '.join(folders)}",
+        remedy="name the folder that holds them with --data",
+    )
 
 
 def missing_data(table: Table, folder: Path) -> dict[str, str]:

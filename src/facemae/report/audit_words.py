@@ -68,6 +68,11 @@ def headline(audit: AuditRead) -> Headline:
     return Headline(_title(audit, found), tuple(part for part in paragraphs if part), _limits(audit, found))
 
 
+def _bare(audit: AuditRead, found: HeadlineOf) -> bool:
+    """Whether the number is about photos that nothing protects."""
+    return found.attack == UNPROTECTED or not audit.protected
+
+
 def _searching(found: HeadlineOf) -> bool:
     return found.k is not None and not pooled(found.attack) and "template" not in found.measure
 
@@ -75,7 +80,7 @@ def _searching(found: HeadlineOf) -> bool:
 def _title(audit: AuditRead, found: HeadlineOf) -> str:
     if not chance_told(found.verdict):
         return _blind(audit, found)
-    who = "The strongest attacker tried" if audit.protected else "Nothing is protected here: an attacker"
+    who = "Nothing is protected here: an attacker" if _bare(audit, found) else "The strongest attacker tried"
     if found.k is None:
         return f"{who} succeeds in {share(found.value)} attempts"
     if not _searching(found):
@@ -105,7 +110,7 @@ def _blind(audit: AuditRead, found: HeadlineOf) -> str:
 def _who(audit: AuditRead, found: HeadlineOf) -> str:
     network = next(network for network in (*audit.networks, None) if network is None or network.name == found.embedder)
     taught = " (the network that the generator was trained against)" if network and network.loss_network else ""
-    lead = "The strongest of the attacks tried" if audit.protected else "The attack"
+    lead = "The attack" if _bare(audit, found) else "The strongest of the attacks tried"
     whose = "a network of its own" if found.embedder == ITS_OWN else f"the network {found.embedder}{taught}"
     told = f"{lead}: {attack_name(found.attack)}, with {whose}."
     inner = inner_attack(found.attack)
@@ -138,7 +143,7 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
 
 def _level(audit: AuditRead, found: HeadlineOf) -> str:
     """What the same network finds where nothing is protected, by the same half of the people where that is told."""
-    if not audit.protected or found.k is None:
+    if _bare(audit, found) or found.k is None:
         return ""
     if not _searching(found):
         return _pooled_level(audit, found)

@@ -13,8 +13,13 @@ INTRODUCTION = """Every table and figure of the paper, as far as it has been run
 Made by `benchmarks/write_reproduction.py` from `results/`; nothing here is written by hand. *Paper* is the paper's
 own figure, measured at another scale and on other data than ours. Intervals are 95 %, over people and seeds; *found
 by* is the share of photos whose person is among the K nearest released pictures, the photo behind each release
-left out: a lower bound on leakage. A claim is *reproduced* or *contradicted* when the paired interval lies on one
-side of nothing, else *not resolvable here*."""
+left out: a lower bound on leakage. A claim that one row exceeds another is *reproduced* or *contradicted* when the
+paired interval lies on one side of nothing; that something changes nothing is reproduced when the interval lies within
+half a point of nothing and contradicted when it lies wholly beyond; that something gains nothing is reproduced when no
+gain of half a point is left in it and contradicted when it holds gains only. All else is *not resolvable here*. Some
+claims are sentences of the paper, others orderings that its printed cells show. Everything is conditional on the
+generators that were trained: another run of them is not in the intervals. Where a row stands in for a method whose own
+pictures cannot be had, its verdicts say so and are counted apart."""
 
 VERDICTS = ("reproduced", "contradicted", "not resolvable here")
 
@@ -35,8 +40,9 @@ def _overview(results: Mapping[str, Results], names: Sequence[str], scales: Sequ
         cells = [name]
         for scale in scales:
             found = results.get(f"{name}-{scale}")
-            counted = Counter(claim.verdict for claim in found.claims) if found else Counter()
-            told = ", ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS if counted[verdict])
+            claims = found.claims if found else ()
+            counted = Counter("by a stand-in" if claim.stand_in else claim.verdict for claim in claims)
+            told = ", ".join(f"{counted[told]} {told}" for told in (*VERDICTS, "by a stand-in") if counted[told])
             cells.append((told or "no claims") if found else "not run")
         lines.append(tuple(cells))
     return Grid("Claims by table and scale", ("Table", *(f"{scale} scale" for scale in scales)), tuple(lines))

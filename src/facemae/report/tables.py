@@ -231,7 +231,7 @@ def paired_grid(results: Results) -> Grid:
 
 
 def claims_grid(results: Results) -> Grid:
-    """The paper's claims, what was measured, and the verdict."""
+    """The paper's claims, what was measured, and the verdict; where a row only stands in, it says so."""
     measured = {(pair.a, pair.b, pair.metric): difference(pair) for pair in results.paired}
     lines = tuple(
         (
@@ -240,11 +240,12 @@ def claims_grid(results: Results) -> Grid:
             claim.b,
             metric(claim.metric),
             measured.get((claim.a, claim.b, claim.metric), ABSENT),
-            claim.verdict,
+            f"{claim.verdict}, by {claim.stand_in}" if claim.stand_in else claim.verdict,
         )
         for claim in results.claims
     )
-    return Grid("Claims of the paper", ("Claim", "A", "B", "On", "A − B, points", "Verdict"), lines)
+    caption = "Claims of the paper, and orderings of its printed cells"
+    return Grid(caption, ("Claim", "A", "B", "On", "A − B, points", "Verdict"), lines)
 
 
 def training_grid(results: Results) -> Grid:

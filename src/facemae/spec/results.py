@@ -177,13 +177,17 @@ class PairedResult(Frozen):
 
 
 class ClaimResult(Frozen):
-    """A claim of the paper and what the paired interval says of it."""
+    """A claim of the paper and what the paired interval says of it.
+
+    ``stand_in``: what one of the rows is in the place of; the verdict is then on that, not on the method.
+    """
 
     claim: str
     metric: str
     a: str
     b: str
     verdict: str
+    stand_in: str = ""
 
 
 class JudgeResult(Frozen):

@@ -83,7 +83,8 @@ class Row(Frozen):
 
     ``recogniser``: one of the table's variants instead of its own recogniser. ``real``: photos that are mixed into the
     set's where the recogniser has a ``domain_mix``. ``imitation``: the same people through an attacker's process,
-    instead of what the table names for this set. ``audit``: false for sets of nobody's photos.
+    instead of what the table names for this set. ``audit``: false for sets of nobody's photos. ``stand_in``: what the
+    set is in the place of, where the method's own cannot be had: verdicts on such a row are marked.
     """
 
     label: str
@@ -93,11 +94,12 @@ class Row(Frozen):
     real: str | None = None
     imitation: str | None = None
     audit: bool = True
+    stand_in: str = ""
     paper: dict[str, float] = {}
 
 
 class Claim(Frozen):
-    """Row ``a`` is claimed greater than row ``b`` (or equal within half a point) on ``metric``.
+    """Row ``a`` is claimed greater than row ``b`` (equal within half a point, or no better) on ``metric``.
 
     Metrics: the name of a protocol; ``half-error:PROTOCOL``, the same against row ``b`` with half of its error;
     ``leakage:JUDGE:K`` ("Org. to released"; "Org. to Org." for an unlinked row); or ``fall:JUDGE:K``, what of it is
@@ -109,7 +111,7 @@ class Claim(Frozen):
     a: str
     b: str
     metric: str
-    kind: Literal["greater", "no_effect"] = "greater"
+    kind: Literal["greater", "no_effect", "no_gain"] = "greater"
 
 
 class Judge(Frozen):

@@ -56,12 +56,14 @@ def tabulate(
     people = {name: _people(*files) for name, files in made.protocol_files.items()}
     rows = tuple(_row(row, table, made, people) for row in table.rows)
     judges = tuple(_judge(judge, table, made) for judge in table.judges)
+    stand_ins = {row.label: row.stand_in for row in table.rows}
     paired, claims = [], []
     for claim in table.each_claim():
         found = _difference(claim, table, made, people)
         said = verdict(claim.kind, found.low, found.high)
         paired.append(_paired(claim.a, claim.b, claim.metric, found))
-        claims.append(ClaimResult(claim=claim.claim, metric=claim.metric, a=claim.a, b=claim.b, verdict=said))
+        compared = {"a": claim.a, "b": claim.b, "stand_in": stand_ins[claim.a] or stand_ins[claim.b]}
+        claims.append(ClaimResult(claim=claim.claim, metric=claim.metric, verdict=said, **compared))
     for pair in _every_pair(table):
         if all((p.a, p.b, p.metric) != (pair.a, pair.b, pair.metric) for p in paired):
             paired.append(_paired(pair.a, pair.b, pair.metric, _difference(pair, table, made, people)))

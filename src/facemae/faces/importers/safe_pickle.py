@@ -68,6 +68,7 @@ _HARMLESS = frozenset(
         "LONG_BINGET",
     ]
 )
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _CORES = ("numpy.core", "numpy._core")
 _MOST_SIDES = 64
 _TYPE = re.compile(r"[<>|=]?([uif][1248]|b1|\?)")
@@ -259,7 +260,7 @@ def _instructions(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, object]
     stream = io.BytesIO(data)
     while True:
         at = stream.tell()
-        opcode = pickletools.code2op.get(stream.read(1).decode("latin-1"))
+        opcode = _OPCODES.get(stream.read(1).decode("latin-1"))
         if opcode is None:
             raise ValueError(f"no instruction at byte {at}" if at < len(data) else "the end before STOP")
         if opcode.name == "STRING":
