@@ -1,9 +1,11 @@
 import argparse
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -232,3 +234,82 @@ def test_heads_of_thousands_of_digits_are_none(model: FaceMAE, tmp_path: Path) -
     safetensors.torch.save_file(model.state_dict(), tmp_path / "a.safetensors", metadata=noted)
     with pytest.raises(WeightsError, match="does not tell its number of attention heads"):
         K.load_mae(tmp_path / "a.safetensors")
+
+
+def test_files_of_the_older_format_that_are_cut_or_changed_are_one_line(tmp_path: Path) -> None:
+    path, whole = tmp_path / "a.pth", tmp_path / "whole.pth"
+    content = {"model": {"a": torch.zeros(2), "b": torch.zeros(2)}, "args": argparse.Namespace(x=1)}
+    torch.save(content, whole, _use_new_zipfile_serialization=False)
+    data, random = whole.read_bytes(), np.random.default_rng(0)
+    damaged = [data[:length] for length in range(2, len(data), 11)]
+    for place, value in zip(random.integers(2, len(data), 80), random.integers(0, 256, 80), strict=True):
+        damaged.append(data[:place] + bytes([value]) + data[place + 1 :])
+    said = []
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            K.load_state(path)  # a changed number is no damage that anybody sees
+        except WeightsError as error:
+            said.append(str(error))
+    assert len(said) > len(data) // 11
+    assert not any("\n" in line for line in said)
+
+
+ODD = {
+    "a sparse tensor": lambda x: x.to_sparse(),
+    "a quantised tensor": lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+    "a tensor without content": lambda x: x.to("meta"),
+    "int8; needed floating-point": lambda x: x.to(torch.int8),
+    "complex64; needed floating-point": lambda x: x.to(torch.complex64),
+    "float8_e4m3fn; needed floating-point": lambda x: x.to(torch.float8_e4m3fn),
+    "NaN or infinity": lambda x: x.clone().index_fill_(0, torch.tensor(3), torch.nan),
+    "NaN or infinity; use": lambda x: x.double() + 1e300,
+}
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_tensors_that_are_no_weights_are_refused(model: FaceMAE, tmp_path: Path, said: str) -> None:
+    state = model.state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state["norm.weight"] = ODD[said](state["norm.weight"])
+        torch.save(state, tmp_path / "a.pth")
+        for source in (tmp_path / "a.pth", state):
+            with pytest.raises(WeightsError, match=f"does not hold weights at norm.weight: got {said}") as raised:
+                K.load_mae(source, **HEADS)
+            assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_weights(model: FaceMAE, dtype: torch.dtype) -> None:
+    state = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    loaded = K.load_mae(state, **HEADS).state_dict()
+    assert all(torch.equal(loaded[key], value.float()) for key, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"patch_embed.proj.weight": (24, 3, 0, 0), "pos_embed": (1, 1, 24)},
+            "0x0 patches of 0 pixels; needed at least",
+        ),
+        ({"patch_embed.proj.weight": (0, 3, 4, 4), "pos_embed": (1, 17, 0)}, "does not fit FaceMAE at decoder_embed"),
+        ({"decoder_embed.weight": ()}, r"at decoder_embed.weight: got \(\); needed \(decoder width, 24\)"),
+        ({"decoder_embed.weight": (0, 24)}, "decoder 0 and 2, 4x4 patches of 4 pixels; needed at least 1 of each"),
+        ({"decoder_embed.weight": (1 << 40, 0)}, r"got \(1099511627776, 0\); needed \(decoder width, 24\)"),
+    ],
+)
+def test_sizes_of_nothing_are_refused(model: FaceMAE, changes: dict[str, tuple[int, ...]], said: str) -> None:
+    state = model.state_dict() | {name: torch.zeros(shape) for name, shape in changes.items()}
+    with pytest.raises(WrongShapes, match=said):
+        K.load_mae(state, **HEADS)
+    with pytest.raises(WrongShapes, match=r"no masked autoencoder: got .*depth 0"):
+        K.load_mae({k: v for k, v in model.state_dict().items() if not k.startswith("blocks.")}, **HEADS)
+
+
+def test_parts_of_attention_that_do_not_fit_together_are_one_line(model: FaceMAE) -> None:
+    state = K.to_transformers(model.state_dict())
+    state["vit.layers.3.attention.k_proj.weight"] = torch.ones(24, 25)
+    with pytest.raises(WrongShapes, match=r"q, k and v do not fit together at blocks.3.attn.q.weight: got \(24, 24\)"):
+        K.load_mae(state, **HEADS)

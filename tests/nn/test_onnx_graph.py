@@ -246,3 +246,72 @@ def test_a_public_recogniser(shared: Path) -> None:
     images = torch.randn(2, 3, 112, 112)
     assert (graph(images) - _reference(path, images)).abs().max().item() < 1e-4
     assert graph.embedding == 128
+
+
+LAST = [("Flatten", [], {}), ("Gemm", [(4, 192)], {"transB": 1})]
+FIXED = {"inputs": ["w0.0", "w0.1"]}
+UNFIT = "net.onnx is damaged or not a graph that can be run: got "
+DAMAGED: dict[str, tuple[list[Any], str]] = {
+    "no inputs": ([("Relu", [], {"inputs": []}), *LAST], r"net.onnx is damaged: got Relu node 'n0' without inputs"),
+    "constants side by side": ([("Concat", [(4, 192), (2, 3)], {"axis": 0, **FIXED}), *LAST], UNFIT + "Sizes"),
+    "constants multiplied": ([("MatMul", [(4, 192), (2, 3)], FIXED), *LAST], UNFIT + "mat1"),
+    "a constant reshaped": ([("Reshape", [(4, 192), np.array([7, -1])], FIXED), *LAST], UNFIT + "shape"),
+    "three pads": ([("Conv", [(3, 3, 3, 3)], {"pads": [1, 1, 1]}), *LAST], "Conv node 'n0' is damaged: got not enough"),
+    "auto_pad a number": ([("Conv", [(3, 3, 3, 3)], {"auto_pad": 3}), *LAST], "Conv node 'n0' is damaged: got 'int'"),
+    "axis a word": ([("Flatten", [], {"axis": "q"}), LAST[1]], "Flatten node 'n0' is damaged: got invalid literal"),
+    "a bound of many numbers": ([("Clip", [(2, 2)], {}), *LAST], "Clip node 'n0' is damaged: got a Tensor with 4"),
+    "a norm of one input": ([*LAST, ("BatchNormalization", [], {})], "does not run on a batch of two: got "),
+    "a norm of seven": ([*LAST, ("BatchNormalization", [(7,)] * 4, {})], "on a batch of two: got running_mean should"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_graphs_that_do_not_fit_together_are_one_line(save: Save, name: str) -> None:
+    nodes, said = DAMAGED[name]
+    with pytest.raises(WeightsError, match=said) as raised:
+        load_graph(save(nodes))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_node_without_outputs_is_one_line(save: Save) -> None:
+    model = onnx.load(path := save([CONV, *HEAD]))
+    del model.graph.node[1].output[:]
+    onnx.save(model, path)
+    with pytest.raises(WeightsError, match="is damaged: got GlobalAveragePool node 'n1' without outputs"):
+        load_graph(path)
+
+
+FAR = np.array([0, 0, 1 << 15, 1 << 15])
+TALL, WIDE = (1 << 15, 1), (1, 1 << 15)
+LARGE: dict[str, list[Any]] = {
+    "a constant": [("Pad", [(4, 4), FAR], FIXED), *LAST],
+    "a product of constants": [("MatMul", [TALL, WIDE], FIXED), *LAST],
+    "a sum of constants": [("Add", [TALL, WIDE], FIXED), *LAST],
+    "a step on the way": [("Conv", [(1, 1, 8, 8), (1, 1, 1, 1)], {"pads": [0, 0, 1 << 15, 1 << 15], **FIXED}), *LAST],
+    "an image": [("Pad", [np.concatenate([[0, 0], FAR, [0, 0]])], {}), *HEAD],
+    "one image": [("Add", [(1 << 21, 1, 1, 1)], {}), *HEAD],
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_graph_that_asks_for_much_memory_gets_none(save: Save, name: str) -> None:
+    with pytest.raises(WeightsError, match=UNFIT + r"a tensor of \d{10,} bytes, where 1073741824 are the most"):
+        load_graph(save(LARGE[name]))
+
+
+def test_constants_are_counted_together(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    double = [("Concat", [(64,)], {"inputs": ["w0.0", "w0.0"], "axis": 0})]
+    double += [("Concat", [], {"inputs": [f"y{i}", f"y{i}"], "axis": 0}) for i in range(8)]
+    chain = [*double, ("Conv", [(3, 3, 1, 1)], {"inputs": ["x", "w9.0"]}), *LAST]
+    assert load_graph(save(chain)).embedding == 4
+    monkeypatch.setattr("facemae.nn.onnx_graph._MOST", 100_000)
+    with pytest.raises(WeightsError, match="a tensor of 65536 bytes, where 34976 are the most"):
+        load_graph(save(chain))
+
+
+def test_norms_of_other_lengths_are_not_folded(save: Save) -> None:
+    """A million numbers and a million weights would be multiplied to a million times a million."""
+    many = 1 << 16
+    nodes = [("Conv", [(1, 3, 1, 1)], {}), ("BatchNormalization", [(many,)] * 4, {}), *HEAD]
+    with pytest.raises(WeightsError, match="does not run on a batch of two: got running_mean should contain 1 elem"):
+        load_graph(save(nodes))

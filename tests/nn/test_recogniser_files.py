@@ -12,7 +12,8 @@ from torch import nn
 
 from facemae.errors import WeightsError, WrongKeys, WrongShapes
 from facemae.nn.backbones import build_backbone
-from facemae.nn.embedder import Embedder, load_embedder
+from facemae.nn.embedder import Embedder, load_embedder, prepare
+from facemae.nn.onnx_export import graph_of
 from facemae.nn.recogniser_files import recogniser_files
 from facemae.nn.vit_face import VitFace
 
@@ -118,3 +119,16 @@ def test_a_small_file_that_claims_a_large_network_is_refused_before_memory_is_ta
     torch.save(dict(state) | {"conv1.weight": torch.zeros(200_000, 1)}, tmp_path / "big.pth")
     with pytest.raises((WrongKeys, WrongShapes)):
         load_embedder(tmp_path / "big.pth", input_size=32)
+
+
+def test_a_network_prepared_for_this_processor_is_written_as_well() -> None:
+    """channels_last memory takes other kernels, which no exporter can write down."""
+    torch.manual_seed(0)
+    body = build_backbone("mbf", input_size=32, embedding=24).eval()
+    plain = graph_of(body)
+    prepared = graph_of(prepare(body, torch.device("cpu")))
+    images = torch.rand(3, 3, 32, 32)
+    found, expected = (
+        onnxruntime.InferenceSession(graph).run(None, {"data": images.numpy()})[0] for graph in (prepared, plain)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)

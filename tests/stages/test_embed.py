@@ -198,3 +198,24 @@ def test_an_audit_normalises_for_each_network_apart(tmp_path: Path) -> None:
     assert inside == outside != otherwise
     with pytest.raises(OutputExists, match="holds another result"):
         run("told", outside="imagenet", otherwise="pixels")
+
+
+def test_a_network_that_cannot_be_opened_leaves_nothing(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in (("a.onnx", b"\xff" * 50), ("a.pth", b"\x80\x02")):
+        (tmp_path / "in" / name).write_bytes(content)
+        with pytest.raises(WeightsError):
+            embed(tmp_path / "in" / name, faces, tmp_path / "new/out", EmbedSpec(normalize="imagenet"), plain())
+        with pytest.raises(WeightsError):
+            vectors_of(tmp_path / "in" / name, faces, EmbedSpec(normalize="imagenet"), plain(), tmp_path / "cache")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_finished_out_is_taken_without_the_network(
+    faces: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = embed(network, faces, tmp_path / "out", EmbedSpec(), plain())
+    monkeypatch.setattr(stage, "open_embedder", None)
+    assert embed(network, faces, out, EmbedSpec(), plain()) == out
+    with pytest.raises(OutputExists, match="holds another result"):
+        embed(network, faces, out, EmbedSpec(mirrored=False), plain())

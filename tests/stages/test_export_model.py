@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 
 from facemae.errors import DiskFull, OutputExists, RecipeError, StageError, WeightsError
 from facemae.nn.embedder import load_embedder
@@ -176,3 +177,37 @@ def test_the_command(mae: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "other.pth").write_bytes(buffer.getvalue())
     ended = facemae(capsys, "export", tmp_path / "other.pth", tmp_path / "b", "--set", "format=onnx")
     assert "is no recogniser we know" in demand_one_line(ended)
+
+
+def test_heads_are_told_where_no_shape_tells_them(
+    mae: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(mae, tmp_path / "theirs.pth", "facebook")
+    words = ["export", tmp_path / "theirs.pth", tmp_path / "out", "--set", "format=transformers"]
+    assert "pass heads and decoder_heads; `facemae export` takes them as --set heads=N" in demand_one_line(
+        facemae(capsys, *words)
+    )
+    assert facemae(capsys, *words, "--set", "heads=2", "--set", "decoder_heads=2").code == 0
+    same(open_mae(tmp_path / "out"), load_model(mae))
+    (tmp_path / "out/config.json").unlink()
+    run(tmp_path / "out", tmp_path / "back", "safetensors", heads=2, decoder_heads=2)
+    same(open_mae(tmp_path / "back"), load_model(mae))
+
+
+def test_heads_out_of_place_are_refused(mae: Path, recogniser: Path, tmp_path: Path) -> None:
+    for settings in ({"heads": 2}, {"format": "onnx", "decoder_heads": 2}, {"format": "partial_fc", "heads": 2}):
+        with pytest.raises(ValidationError, match=r"heads given for format .*, which no masked autoencoder has"):
+            ExportSpec.model_validate(settings)
+    with pytest.raises(RecipeError, match=r"export\.heads: got recogniser; needed a masked autoencoder"):
+        run(recogniser, tmp_path / "out", "safetensors", heads=2)
+    with pytest.raises(RecipeError, match=r"export\.decoder_heads: got 4; needed 2, as .*mae tells itself; leave it"):
+        run(mae, tmp_path / "out", "facebook", decoder_heads=4)
+    run(mae, tmp_path / "theirs.pth", "facebook")
+    with pytest.raises(RecipeError, match=r"the encoder's width does not fit: got 16 with 3 heads"):
+        run(tmp_path / "theirs.pth", tmp_path / "out", "facebook", heads=3, decoder_heads=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mae", "recogniser", "theirs.pth"]
+
+
+def test_a_spec_without_heads_is_written_as_before() -> None:
+    assert not {"heads", "decoder_heads"} & ExportSpec(format="facebook").model_dump().keys()
+    assert ExportSpec(format="facebook", heads=2).model_dump()["heads"] == 2

@@ -1,6 +1,7 @@
 """The training stage from set to model: what it needs, what it leaves, and that it survives what happens to it."""
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from facemae.errors import DiskFull, NonFiniteLoss, NotAFaceSet, RecipeError, StageError
+from facemae.errors import DiskFull, NonFiniteLoss, NotAFaceSet, RecipeError, StageError, WeightsError
 from facemae.nn import mae
 from facemae.nn.keymaps import save_mae
 from facemae.spec.execution import Silent
@@ -230,7 +231,47 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 def test_the_same_again_is_not_trained_again(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = pretrain(faces, tmp_path / "out", spec(2), plain())
     monkeypatch.setattr("facemae.stages.pretrain.train", None)
+    monkeypatch.setattr("facemae.stages.pretrain.build_mae", None)
     assert pretrain(faces, out, spec(2), plain(workers=2)) == out
+
+
+def test_weights_that_cannot_be_opened_leave_nothing(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in (("a.onnx", b"\xff" * 50), ("a.pth", b"\x80\x02")):
+        (tmp_path / "in" / name).write_bytes(content)
+    asked = spec(1, loss=Loss(), normalize="imagenet")
+    with pytest.raises(WeightsError, match=r"a\.onnx is damaged"):
+        pretrain(faces, tmp_path / "new/out", asked, plain(), phi=tmp_path / "in/a.onnx", cache=tmp_path / "cache")
+    with pytest.raises(WeightsError, match=r"a\.pth is not a"):
+        pretrain(faces, tmp_path / "new/out", spec(1), plain(), init=tmp_path / "in/a.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+SIZE = {**TINY._asdict(), "image_size": 32, "patch_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "said"),
+    [
+        (None, "is not whole: needed model.json in it"),
+        ('{"width": 4', "model.json is damaged: needed a JSON object of width, depth, "),
+        ("[" * 100_000, "model.json is damaged: needed"),
+        ("[1]", "model.json is damaged: needed"),
+        (json.dumps(SIZE | {"colour": 1}), "model.json is damaged: got unknown or missing colour"),
+        (json.dumps({k: v for k, v in SIZE.items() if k != "depth"}), "got unknown or missing depth"),
+        (json.dumps(SIZE | {"width": "16"}), "model.json is damaged: needed"),
+        (json.dumps(SIZE | {"heads": True}), "model.json is damaged: needed"),
+        (json.dumps(SIZE | {"patch_size": 0}), "model.json is damaged: needed"),
+        (json.dumps(SIZE | {"depth": 1_000_000_000}), r"safetensors is another model: got .* 16x1 of .* as model.json"),
+        (json.dumps(SIZE | {"width": 4_000_000_000}), r"safetensors is another model: got .* 16x1 of .* as model.json"),
+    ],
+)
+def test_a_damaged_model_directory_is_one_line(tmp_path: Path, geometry: str | None, said: str) -> None:
+    path = write_model(tmp_path / "model", tiny_mae()) / "model.json"
+    path.unlink() if geometry is None else path.write_text(geometry)
+    with pytest.raises(WeightsError, match=said) as raised:
+        load_model(tmp_path / "model")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_seed_is_another_model(faces: Path, tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ def reproduce_table(
         run_side_by_side(list(plans.values()), wanted, jobs, execution)
     if only:
         return _run_only(plans, parts, as_json)
+    _publish_all(plans, out, as_json)
+
+
+def _publish_all(plans: "Mapping[str, Plan]", out: Path | None, as_json: bool) -> None:
+    """Run what is left of every table and publish it; one of several that fails is named when the others are done."""
     failed = []
     for name, plan in plans.items():
         try:

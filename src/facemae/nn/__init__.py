@@ -4,8 +4,8 @@ from facemae.nn.backbones import BACKBONES, build_backbone, own_width
 from facemae.nn.embedder import NORMALISATIONS, Embedder, embed_views, load_embedder, prepare, save_recogniser
 from facemae.nn.iresnet import IResNet
 from facemae.nn.irm import Terms, match
-from facemae.nn.keymaps import check_state, infer_size, load_mae, load_state, save_mae
-from facemae.nn.mae import SIZES, FaceMAE, Size, build_mae, pixel_loss
+from facemae.nn.keymaps import check_state, load_mae, load_state, save_mae
+from facemae.nn.mae import SIZES, FaceMAE, Size, build_mae, infer_size, pixel_loss
 from facemae.nn.mae_files import open_mae
 from facemae.nn.margin import MarginHead, adaface, arcface, cosface
 from facemae.nn.mobilefacenet import MobileFaceNet

@@ -100,7 +100,7 @@ def backbone_of(state: Mapping[str, Tensor], path: Path, *, input_size: int | No
             return _mobilefacenet(state, input_size)
         if "feature.0.weight" in state:
             return _vit(state, input_size)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError, AssertionError, RecipeError):
+    except (KeyError, IndexError, ValueError, ZeroDivisionError, AssertionError, RuntimeError, RecipeError):
         raise WrongKeys(f"{path} is a damaged or unfamiliar recogniser", needed=needed) from None
     shown = ", ".join(list(state)[:3])
     raise WrongKeys(f"{path} is no recogniser we know", got=f"names like {shown}", needed=needed)

@@ -6,7 +6,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from math import isqrt
 from pathlib import Path
 
 import safetensors
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from facemae.errors import UnsafeFile, WeightsError, WrongKeys, WrongShapes
-from facemae.nn.mae import SIZES, FaceMAE, Size
+from facemae.nn.mae import FaceMAE, infer_size
 from facemae.nn.vitmae_names import Names, from_transformers, to_transformers
 
 # Names under which training scripts keep the weights of interest beside optimiser states and arguments.
@@ -26,6 +25,8 @@ PREFIXES = ("module.", "_orig_mod.")
 REFUSED = re.compile(r"GLOBAL (\S+)|class (\S+)|Unsupported (operand \d+)")
 
 DECODER = ("mask_token", "decoder_")
+# What weights are stored in; narrower numbers are no weights without a scale that stands elsewhere.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
@@ -37,7 +38,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         UnsafeFile: the pickle names anything but tensors, plain containers and ``argparse.Namespace``.
-        WeightsError: the file is missing, damaged or holds no tensors.
+        WeightsError: the file is missing, damaged or holds no tensors, or some that are sparse, quantised or empty.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,15 +48,24 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     return _strip_prefixes(_unwrap(read_torch(path), path))
 
 
-def check_state(module: nn.Module, state: Mapping[str, Tensor], path: str | Path = "the state dict") -> None:
-    """Compare a state dict with a module, names first and then shapes.
+def check_state(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    path: str | Path = "the state dict",
+    *,
+    lacking: tuple[str, ...] = (),
+) -> None:
+    """Compare a state dict with a module: names first, then shapes, then whether the numbers can be weights.
+
+    ``lacking``: names that begin so may be missing.
 
     Raises:
         WrongKeys: names are missing or unexpected (up to three of each are shown).
         WrongShapes: a tensor has another shape than the module's.
+        WeightsError: a tensor is sparse, quantised, without memory, not of floating-point numbers or not finite.
     """
     own = module.state_dict()
-    missing = [key for key in own if key not in state]
+    missing = [key for key in own if key not in state and not key.startswith(lacking)]
     unexpected = [key for key in state if key not in own]
     if missing or unexpected:
         raise WrongKeys(
@@ -64,7 +74,8 @@ def check_state(module: nn.Module, state: Mapping[str, Tensor], path: str | Path
             needed=f"{len(missing)} missing names ({_some(missing)})" if missing else None,
             remedy="use a checkpoint of this architecture",
         )
-    wrong = [key for key, value in own.items() if value.shape != state[key].shape]
+    _demand_dense(state, path)
+    wrong = [key for key, value in state.items() if value.shape != own[key].shape]
     if wrong:
         raise WrongShapes(
             f"{path} does not fit {type(module).__name__} at {_some(wrong)}",
@@ -72,6 +83,32 @@ def check_state(module: nn.Module, state: Mapping[str, Tensor], path: str | Path
             needed=tuple(own[wrong[0]].shape),
             remedy="use a checkpoint of this size",
         )
+    _demand_numbers({key: value for key, value in state.items() if own[key].is_floating_point()}, path)
+
+
+def _demand_dense(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse tensors that are no plain block of memory, which a pickle without any code can hold as well."""
+    for name, tensor in state.items():
+        kinds = {
+            "a sparse tensor": tensor.is_nested or tensor.layout != torch.strided,
+            "a quantised tensor": tensor.is_quantized,
+            "a tensor without content": tensor.is_meta,
+        }
+        if got := next((kind for kind, so in kinds.items() if so), None):
+            needed = "plain tensors of floating-point numbers"
+            raise WeightsError(f"{path} does not hold weights at {name}", got=got, needed=needed)
+
+
+def _demand_numbers(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse what would load without a word and make another network; one look at each number, no copy."""
+    for name, tensor in state.items():
+        if tensor.dtype not in FLOATS:
+            got = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsError(f"{path} does not hold weights at {name}", got=got, needed="floating-point numbers")
+        # NaN is the smallest and the largest of all; as float32, for that is what a number too large becomes later.
+        if tensor.numel() and not all(bound.float().isfinite() for bound in tensor.detach().aminmax()):
+            remedy = "use a checkpoint from before training broke"
+            raise WeightsError(f"{path} does not hold weights at {name}", got="NaN or infinity", remedy=remedy)
 
 
 def load_mae(
@@ -105,8 +142,7 @@ def load_mae(
     # First without memory, for the sizes are the file's own word until its tensors are seen to have them.
     with torch.device("meta"):
         blank = FaceMAE(**size._asdict())
-    decoder = {key: value for key, value in blank.state_dict().items() if fresh and key.startswith(DECODER)}
-    check_state(blank, decoder | state, path)
+    check_state(blank, state, path, lacking=DECODER if fresh else ())
     model = FaceMAE(**size._asdict()) if fresh else blank.to_empty(device="cpu")
     model.load_state_dict(state, strict=not fresh)
     return model
@@ -139,52 +175,6 @@ def mae_state(model: FaceMAE, *, names: Names = "facebook", encoder_only: bool =
 def noted_heads(model: FaceMAE) -> dict[str, str]:
     """What no shape tells, as metadata of a safetensors file."""
     return {"heads": str(model.size.heads), "decoder_heads": str(model.size.decoder_heads), "format": "pt"}
-
-
-def infer_size(
-    state: Mapping[str, Tensor],
-    *,
-    heads: int | None = None,
-    decoder_heads: int | None = None,
-    path: str | Path = "the state dict",
-) -> Size:
-    """The sizes behind a state dict in facebook's names; without a decoder, the decoder MAE gives that encoder.
-
-    Raises:
-        WrongKeys, WrongShapes: no masked autoencoder of square images.
-        WeightsError: the heads are not given and no row of ``SIZES`` has that width and depth.
-    """
-    needed = ("pos_embed", "patch_embed.proj.weight")
-    if missing := [key for key in needed if key not in state]:
-        raise WrongKeys(f"{path} is no masked autoencoder", got=_some(list(state)), needed=_some(missing))
-    positions, weight = (tuple(state[key].shape) for key in needed)
-    grid = isqrt(max(positions[1] - 1, 0)) if len(positions) == 3 else 0
-    if len(weight) != 4 or weight[1] != 3 or weight[2] != weight[3] or positions != (1, grid * grid + 1, weight[0]):
-        raise WrongShapes(
-            f"{path} is no autoencoder of square RGB images",
-            got=f"positions {positions}, patches {weight}",
-            needed="(1, n·n + 1, width) and (width, 3, p, p)",
-        )
-    encoders = {(row.width, row.depth): row for row in SIZES.values()}
-    decoders = {(row.decoder_width, row.decoder_depth): row.decoder_heads for row in SIZES.values()}
-    encoder = (weight[0], _depth(state, "blocks"))
-    row = encoders.get(encoder, SIZES["base"])
-    decoder = (row.decoder_width, row.decoder_depth)
-    if "decoder_embed.weight" in state:
-        decoder = (state["decoder_embed.weight"].shape[0], _depth(state, "decoder_blocks"))
-    heads = heads or (row.heads if encoder in encoders else None)
-    decoder_heads = decoder_heads or decoders.get(decoder)
-    if not heads or not decoder_heads:
-        raise WeightsError(
-            f"{path} does not tell its number of attention heads",
-            got=f"width {encoder[0]}, depth {encoder[1]}, decoder {decoder[0]} and {decoder[1]}",
-            remedy="pass heads and decoder_heads",
-        )
-    return Size(*encoder, heads, *decoder, decoder_heads, grid * weight[2], weight[2])
-
-
-def _depth(state: Mapping[str, Tensor], stack: str) -> int:
-    return len({key.split(".")[1] for key in state if key.startswith(f"{stack}.")})
 
 
 def _noted_heads(path: Path) -> dict[str, int]:
@@ -237,7 +227,7 @@ def read_torch(path: Path, *, mapped: bool = False) -> object:
             needed="tensors and plain containers",
             remedy="ask its author for safetensors, or for the state dict alone",
         ) from None
-    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except Exception as error:  # a broken file raises anything from EOFError to struct.error, and assertions of torch's
         raise WeightsError(f"{path} is not a readable checkpoint", got=_line(error)) from None
 
 
@@ -270,6 +260,7 @@ def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
             loaded = loaded[name]
     tensors = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, Mapping) else {}
+    _demand_dense(tensors, path)
     demand_in_file(tensors.values(), path)
     if not tensors or not all(isinstance(key, str) for key in tensors):
         raise WeightsError(

@@ -1,5 +1,8 @@
 """The masked autoencoder Î = D(E(γ(I))): visible patches and their positions in, the whole image out."""
 
+from collections.abc import Mapping
+from math import isqrt
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -7,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from facemae.errors import RecipeError
+from facemae.errors import RecipeError, WeightsError, WrongKeys, WrongShapes
 from facemae.nn.patches import (
     denormalize,
     masked_positions,
@@ -149,6 +152,60 @@ def build_mae(size: str, *, image_size: int | None = None, patch_size: int | Non
     row = SIZES[size]
     row = row._replace(image_size=image_size or row.image_size, patch_size=patch_size or row.patch_size)
     return FaceMAE(**row._asdict())
+
+
+def infer_size(
+    state: Mapping[str, Tensor],
+    *,
+    heads: int | None = None,
+    decoder_heads: int | None = None,
+    path: str | Path = "the state dict",
+) -> Size:
+    """The sizes behind a state dict in facebook's names; without a decoder, the decoder MAE gives that encoder.
+
+    Raises:
+        WrongKeys, WrongShapes: no masked autoencoder of square images.
+        WeightsError: the heads are not given and no row of ``SIZES`` has that width and depth.
+    """
+    needed = ("pos_embed", "patch_embed.proj.weight")
+    if missing := [key for key in needed if key not in state]:
+        raise WrongKeys(f"{path} is no masked autoencoder", got=", ".join(list(state)[:3]), needed=", ".join(missing))
+    positions, weight = (tuple(state[key].shape) for key in needed)
+    grid = isqrt(max(positions[1] - 1, 0)) if len(positions) == 3 else 0
+    if len(weight) != 4 or weight[1] != 3 or weight[2] != weight[3] or positions != (1, grid * grid + 1, weight[0]):
+        raise WrongShapes(
+            f"{path} is no autoencoder of square RGB images",
+            got=f"positions {positions}, patches {weight}",
+            needed="(1, n·n + 1, width) and (width, 3, p, p)",
+        )
+    encoders = {(row.width, row.depth): row for row in SIZES.values()}
+    decoders = {(row.decoder_width, row.decoder_depth): row.decoder_heads for row in SIZES.values()}
+    encoder = (weight[0], _depth(state, "blocks"))
+    row = encoders.get(encoder, SIZES["base"])
+    decoder = (row.decoder_width, row.decoder_depth)
+    if "decoder_embed.weight" in state:
+        shape = tuple(state["decoder_embed.weight"].shape)
+        if len(shape) != 2 or shape[1] != weight[0]:
+            wanted = f"(decoder width, {weight[0]})"
+            raise WrongShapes(f"{path} does not fit FaceMAE at decoder_embed.weight", got=shape, needed=wanted)
+        decoder = (shape[0], _depth(state, "decoder_blocks"))
+    told = f"width {encoder[0]}, depth {encoder[1]}, decoder {decoder[0]} and {decoder[1]}"
+    if min(*encoder, *decoder, grid, weight[2]) < 1:
+        told += f", {grid}x{grid} patches of {weight[2]} pixels"
+        raise WrongShapes(f"{path} is no masked autoencoder", got=told, needed="at least 1 of each")
+    heads = heads or (row.heads if encoder in encoders else None)
+    decoder_heads = decoder_heads or decoders.get(decoder)
+    if not heads or not decoder_heads:
+        raise WeightsError(
+            f"{path} does not tell its number of attention heads",
+            got=told,
+            remedy="pass heads and decoder_heads; `facemae export` takes them as --set heads=N and decoder_heads=N",
+        )
+    return Size(*encoder, heads, *decoder, decoder_heads, grid * weight[2], weight[2])
+
+
+def _depth(state: Mapping[str, Tensor], stack: str) -> int:
+    return len({key.split(".")[1] for key in state if key.startswith(f"{stack}.")})
 
 
 def pixel_loss(

@@ -46,6 +46,24 @@ def open_mae(
     )
 
 
+def read_geometry(directory: Path) -> Size:
+    """The sizes in our `model.json`.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    path = directory / GEOMETRY
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if unknown := sorted(told.keys() ^ set(Size._fields)):
+            raise WeightsError(f"{path} is damaged", got=f"unknown or missing {', '.join(unknown)[:120]}")
+        return Size(**{name: _positive(told[name]) for name in Size._fields})
+    except FileNotFoundError:
+        raise WeightsError(f"{directory} is not whole", needed=f"{GEOMETRY} in it", remedy="copy it again") from None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise WeightsError(f"{path} is damaged", needed=f"a JSON object of {', '.join(Size._fields)}") from None
+
+
 def mae_files(model: FaceMAE, form: MaeFormat) -> dict[str, bytes]:
     """Names and contents of the files of a format.
 
@@ -176,6 +194,10 @@ def _demand_vit_mae(told: Mapping[str, Any], path: Path) -> None:
 
 
 def _number(value: object) -> int | None:
-    if value is not None and (not isinstance(value, int) or value < 1):
+    return None if value is None else _positive(value)
+
+
+def _positive(value: object) -> int:
+    if type(value) is not int or value < 1:
         raise ValueError(value)
     return value

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from facemae.errors import UnknownOperator, WeightsError
+from facemae.errors import FaceMAEError, UnknownOperator, WeightsError
 from facemae.nn.onnx_layers import Kernel, Node
-from facemae.nn.onnx_ops import kernel_of
+from facemae.nn.onnx_ops import OPERATORS, demand_small, kernel_of, reason
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 # Operators whose further inputs are read once, when the kernel is built.
 _READ_ONCE = ("Clip", "Pad")
 # Operators whose backward pass does not read their own output, so that an activation may overwrite it.
 _OVERWRITABLE = ("Conv", "BatchNormalization", "Gemm", "Add", "Sub")
+_MOST = 1 << 30
+"""Bytes of a tensor while two images run, and of all that is made from constants; or four times the weights' own."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,12 @@ class OnnxGraph(nn.Module):
             self._run(self._steps[self._tail :], values)
         return values[self._output]
 
+    def shapes(self, batch: int, size: int) -> None:
+        """The forward pass of so many images without memory: on torch's meta device, which keeps nothing but shapes."""
+        values = {name: getattr(self, attribute).to("meta") for name, attribute in self._attribute.items()}
+        values |= self._integers | {self._input: torch.empty(batch, 3, size, size, device="meta")}
+        self._run(self._steps, values)
+
     def _run(self, steps: tuple[_Step, ...], values: dict[str, Tensor]) -> None:
         for step in steps:
             values[step.output] = step.kernel(*(values[name] if name else None for name in step.inputs))
@@ -104,14 +113,20 @@ def load_graph(path: str | Path, *, fold: bool = True) -> OnnxGraph:
     """The network in an ONNX file, in eval mode, for any batch size.
 
     Raises: UnknownOperator naming operator, node and what is supported; WeightsError for a damaged file, weights in
-    another file, several inputs or outputs, or a batch size that cannot be freed.
+    another file, several inputs or outputs, more memory than any face model needs, or a batch size that cannot be
+    freed.
     """
-    program = parse(path)
-    if fold:
-        program = fold_batch_norm(program)
-    graph = OnnxGraph(_without_constant_nodes(program)).eval()
-    graph.embedding = _try_batches(graph, path)
-    return graph
+    try:
+        program = parse(path)
+        if fold:
+            program = fold_batch_norm(program)
+        graph = OnnxGraph(_without_constant_nodes(program)).eval()
+        graph.embedding = _try_batches(graph, path)
+        return graph
+    except (FaceMAEError, OSError, ImportError):
+        raise
+    except Exception as error:  # a graph that does not fit together breaks names, shapes or arithmetic, anywhere
+        raise WeightsError(f"{path} is damaged or not a graph that can be run", got=reason(error)) from None
 
 
 def parse(path: str | Path) -> Program:
@@ -128,6 +143,9 @@ def parse(path: str | Path) -> Program:
             continue
         op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         name = proto.name or f"#{index}"
+        if not proto.output or (op in OPERATORS and not proto.input):
+            got = f"{op} node {name!r} without {'inputs' if proto.output else 'outputs'}"
+            raise WeightsError(f"{path} is damaged", got=got)
         nodes += _single(Node(op, name, tuple(proto.input), tuple(proto.output), attributes, opset))
     inputs = [entry for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
@@ -177,25 +195,31 @@ def fold_batch_norm(program: Program) -> Program:
 
 def _foldable(source: Node, norm: Node, constants: Mapping[str, Tensor]) -> bool:
     plain = source.attributes.get("alpha", 1.0) == 1.0 and source.attributes.get("beta", 1.0) == 1.0
-    bias = constants.get(source.inputs[2]) if len(source.inputs) > 2 and source.inputs[2] else None
-    return (
-        source.op in ("Conv", "Gemm")
-        and plain
-        and not norm.attributes.get("training_mode", 0)
-        and source.inputs[1] in constants
-        and (len(source.inputs) < 3 or not source.inputs[2] or (bias is not None and bias.ndim == 1))
-        and all(name in constants for name in norm.inputs[1:5])
-    )
+    if source.op not in ("Conv", "Gemm") or not plain or norm.attributes.get("training_mode", 0):
+        return False
+    weight, *bias = (name for name in source.inputs[1:3] if name)
+    numbers = [constants.get(name) for name in (*bias, *norm.inputs[1:5])]
+    if weight not in constants or len(numbers) < 4 + len(bias):
+        return False
+    # One number an output, or the products below would be of other shapes, and of any size.
+    by_column = source.op == "Gemm" and not source.attributes.get("transB", 0)
+    outputs = (constants[weight].shape[1 if by_column else 0],)
+    return all(vector is not None and vector.shape == outputs for vector in numbers)
 
 
 def _without_constant_nodes(program: Program) -> Program:
     """Compute every node that depends on constants alone, and tell the others which of their inputs are constant."""
     constants, kept = dict(program.constants), []
+    # Large files may have each of their weights reshaped and transposed; small ones have no use for much.
+    left = max(_MOST, 4 * sum(tensor.nbytes for tensor in constants.values()))
     for bare in program.nodes:
         known = {i: constants[name] for i, name in enumerate(bare.inputs) if name in constants}
         node = replace(bare, known=known)
         if len(known) == len([name for name in node.inputs if name]):
-            constants[node.outputs[0]] = kernel_of(node)(*(known.get(i) for i in range(len(node.inputs))))
+            kernel, inputs = kernel_of(node), [known.get(i) for i in range(len(node.inputs))]
+            demand_small(partial(kernel, *(None if one is None else one.to("meta") for one in inputs)), left)
+            constants[node.outputs[0]] = made = kernel(*inputs)
+            left -= made.nbytes
         else:
             kept.append(node)
     return replace(program, nodes=tuple(kept), constants=constants)
@@ -227,15 +251,17 @@ def _uses(program: Program) -> Counter[str]:
 def _try_batches(graph: OnnxGraph, path: str | Path) -> int:
     """The length of an embedding; refuses a graph whose rows depend on the batch they come in."""
     size = graph.input_size or 112
+    most = max(_MOST, 4 * sum(tensor.nbytes for tensor in graph.parameters()))
+    for batch in (1, 2):
+        demand_small(partial(graph.shapes, batch, size), most)
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
             one, two = graph(images[:1]), graph(images)
     except WeightsError:
         raise
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} does not run on a batch of two", got=reason) from None
+    except Exception as error:  # whatever the operators make of shapes and types that do not fit
+        raise WeightsError(f"{path} does not run on a batch of two", got=reason(error)) from None
     if two.ndim != 2 or two.shape[0] != 2 or not torch.allclose(one, two[:1], rtol=1e-3, atol=1e-4):
         got = f"outputs of shape {tuple(one.shape)} and {tuple(two.shape)} for one and two images"
         raise WeightsError(f"{path} cannot be freed from its batch size", got=got, needed="one embedding an image")

@@ -7,11 +7,13 @@ is called at every forward pass. All kernels are differentiable in their floatin
 Source: the ONNX operator specification, versions 7 to 22 of the default domain.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facemae.errors import UnknownOperator, WeightsError
 from facemae.nn.onnx_layers import LAYERS, Builder, Kernel, Node
@@ -194,7 +196,8 @@ OPERATORS: dict[str, Builder] = {
 def kernel_of(node: Node) -> Kernel:
     """The function that computes `node`.
 
-    Raises: UnknownOperator for an operator outside `OPERATORS` or a form of it that is not implemented.
+    Raises: UnknownOperator for an operator outside `OPERATORS` or a form of it that is not implemented; WeightsError
+    for one whose attributes or constants are damaged.
     """
     builder = OPERATORS.get(node.op)
     if builder is None:
@@ -202,5 +205,48 @@ def kernel_of(node: Node) -> Kernel:
         raise UnknownOperator(f"operator {node.op!r} in node {node.name!r}", needed=f"one of {supported}")
     try:
         return builder(node)
+    except WeightsError:
+        raise
     except KeyError as error:
         raise WeightsError(f"{node.op} node {node.name!r} lacks its attribute {error}") from None
+    except Exception as error:  # an attribute of a damaged file may be of any type and length
+        raise WeightsError(f"{node.op} node {node.name!r} is damaged", got=reason(error)) from None
+
+
+class TooLarge(Exception):
+    """A graph asks for more memory than any face model does."""
+
+
+class _Bounded(TorchDispatchMode):
+    """Ends what is computed on torch's meta device, where a tensor would take more than ``most`` bytes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.nbytes > self._most:
+            raise TooLarge(f"a tensor of {made.nbytes} bytes, where {self._most} are the most")
+        return made
+
+
+def demand_small(compute: Callable[[], object], most: int) -> None:
+    """Refuse a tensor of more than ``most`` bytes before there is one: ``compute`` works on torch's meta device.
+
+    Raises: TooLarge.
+    """
+    try:
+        with torch.no_grad(), _Bounded(most):
+            compute()
+    except TooLarge:
+        raise
+    except Exception:  # what fails here fails with memory too, and says why
+        return
+
+
+def reason(error: BaseException) -> str:
+    """What one of Python's or torch's errors says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

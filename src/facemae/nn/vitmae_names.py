@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from facemae.errors import WrongShapes
+
 Names = Literal["facebook", "transformers4", "transformers5"]
 
 # One row a module: its name in facebookresearch/mae, in transformers < 5 and from 5 on. q, k and v are one
@@ -36,7 +38,11 @@ INNER = (
 
 
 def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ViTMAE's names (4.x or 5.x, with or without ``vit.``) to facebook's; facebook's own pass unchanged."""
+    """ViTMAE's names (4.x or 5.x, with or without ``vit.``) to facebook's; facebook's own pass unchanged.
+
+    Raises:
+        WrongShapes: q, k and v of a block cannot stand in one tensor.
+    """
     if any(key.startswith("embeddings.") for key in state):
         state = {f"vit.{key}": value for key, value in state.items()}
     outer = {row[1]: row[0] for row in OUTER}
@@ -46,8 +52,16 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key in [key for key in renamed if ".attn.q." in key]:
         parts = [key.replace(".attn.q.", f".attn.{part}.") for part in "qkv"]
         if all(part in renamed for part in parts):
-            renamed[key.replace(".attn.q.", ".attn.qkv.")] = torch.cat([renamed.pop(part) for part in parts])
+            renamed[key.replace(".attn.q.", ".attn.qkv.")] = _joined([renamed.pop(part) for part in parts], key)
     return renamed
+
+
+def _joined(parts: list[Tensor], key: str) -> Tensor:
+    try:
+        return torch.cat(parts)
+    except (RuntimeError, TypeError):
+        got = ", ".join(f"{tuple(part.shape)} {part.dtype}".replace("torch.", "") for part in parts)
+        raise WrongShapes(f"q, k and v do not fit together at {key}", got=got, needed="one shape and type") from None
 
 
 def to_transformers(state: Mapping[str, Tensor], *, names: Names = "transformers5") -> dict[str, Tensor]:

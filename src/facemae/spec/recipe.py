@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from facemae.spec.formats import TrainedFormat
+from facemae.spec.formats import MaeFormat, TrainedFormat
 from facemae.spec.manifest import NEWER, Frozen, Grown
 from facemae.spec.normalisation import Normalisation
 from facemae.spec.protection import ProtectSpec as ProtectSpec
@@ -75,7 +75,7 @@ class ImportSpec(Grown):
         return self
 
 
-class ExportSpec(Frozen):
+class ExportSpec(Grown):
     """`export`: a FaceSet, or what was trained, to something other tools read.
 
     ``keep_names``: originals keep their people's names. ``ranks``: class centres are split over so many. ``pairs``: the
@@ -83,6 +83,8 @@ class ExportSpec(Frozen):
 
     ``card``: a dataset card and Croissant metadata beside the data; ``license``, ``source`` and ``consent`` are what
     the card quotes of the publisher.
+
+    ``heads``, ``decoder_heads``: of a masked autoencoder of another tool, where its file does not tell them.
     """
 
     format: Literal["folder", "webdataset", "parquet", "recordio", "bin", TrainedFormat] = "folder"
@@ -93,6 +95,15 @@ class ExportSpec(Frozen):
     license: str | None = None
     source: str | None = None
     consent: str | None = None
+    heads: Annotated[Positive | None, NEWER] = None
+    decoder_heads: Annotated[Positive | None, NEWER] = None
+
+    @model_validator(mode="after")
+    def _heads_of_a_model(self) -> "ExportSpec":
+        given = [key for key in ("heads", "decoder_heads") if getattr(self, key) is not None]
+        if given and self.format not in get_args(MaeFormat):
+            raise ValueError(f"{' and '.join(given)} given for format {self.format}, which no masked autoencoder has")
+        return self
 
     @model_validator(mode="after")
     def _quoted_on_a_card(self) -> "ExportSpec":

@@ -33,11 +33,11 @@ def embed(embedder: Path, faces: Path, out: Path, spec: EmbedSpec, execution: Ex
     parents = {"embedder": source_digest(Path(embedder), execution), "faces": photos.digest}
     world = join(execution.device)
     settings = _settings(embedder, spec, world.device)
+    # Before there is a directory, so that a network that cannot be opened leaves none; a finished OUT needs no network.
+    net = None if Path(out).exists() else _ready(embedder, spec, settings["precision"], world.device)
     with open_shared("embed", out, spec=settings, parents=parents, resumable=True, world=world) as stage:
         if not stage.finished:
-            net = open_embedder(embedder, spec.normalize)
-            if spec.engine == "openvino":
-                compiled(net.frozen().body, precision=settings["precision"], device=world.device)
+            net = net or _ready(embedder, spec, settings["precision"], world.device)
             how = {"precision": spec.precision, "world": world, "execution": execution}
             vectors = embed_faces(net, photos, stage.directory / VECTORS, mirrored=spec.mirrored, **how)  # type: ignore[arg-type]
             if world.main:
@@ -75,6 +75,13 @@ def open_embedder(path: Path, normalize: Normalisation | None) -> Embedder:
         return load_embedder(path)
     named = (normalize.mean, normalize.deviation) if isinstance(normalize, Statistics) else normalize
     return load_embedder(path, normalize=named)
+
+
+def _ready(path: Path, spec: EmbedSpec, precision: str, device: torch.device) -> Embedder:
+    net = open_embedder(path, spec.normalize)
+    if spec.engine == "openvino":
+        compiled(net.frozen().body, precision=precision, device=device)
+    return net
 
 
 def _own(path: Path) -> bool:

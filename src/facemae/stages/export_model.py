@@ -42,7 +42,8 @@ def export_model(source: Path, out: Path, spec: ExportSpec) -> list[str]:
     the format's files do.
 
     Raises:
-        RecipeError: a format that ``source`` cannot have, or one of several files into one.
+        RecipeError: a format that ``source`` cannot have, one of several files into one, or heads for what has none or
+            tells its own.
         WeightsError and its kinds, StageError: ``source`` is nothing of the kind, damaged or unsafe.
         OutputExists: there is something at ``out`` already.
         DiskFull: no space is left; nothing stays at ``out``.
@@ -51,8 +52,9 @@ def export_model(source: Path, out: Path, spec: ExportSpec) -> list[str]:
     if out.exists():
         raise OutputExists(f"{out} exists", remedy="name another OUT or remove it")
     single = _demand_suffix(out, spec.format)
-    trained = open_trained(source)
+    trained = open_trained(source, heads=spec.heads, decoder_heads=spec.decoder_heads)
     demand_format(spec, KINDS[type(trained)])
+    _demand_heads(spec, trained, source)
     with appearing(out) as partial, naming_full_disk(out):
         if single:
             # The weights come last, behind what describes them.
@@ -66,8 +68,11 @@ def export_model(source: Path, out: Path, spec: ExportSpec) -> list[str]:
         return sorted(path.name for path in partial.iterdir())
 
 
-def open_trained(source: Path) -> Trained:
-    """The model, recogniser or class centres at ``source``; see `export_model`."""
+def open_trained(source: Path, *, heads: int | None = None, decoder_heads: int | None = None) -> Trained:
+    """The model, recogniser or class centres at ``source``; see `export_model`.
+
+    ``heads`` and ``decoder_heads`` are for a masked autoencoder whose file does not tell them.
+    """
     if source.is_dir() and not (source / FILE).exists() and holds_centres(source):
         return read_class_centres(source)
     if (source / FILE).is_file():
@@ -80,9 +85,23 @@ def open_trained(source: Path) -> Trained:
     if source.suffix.lower() == ".onnx":
         raise WeightsError(f"{source} is an ONNX graph already", needed="weights in safetensors or .pth")
     if source.is_dir():
-        return load_embedder(source) if (source / CONFIG).is_file() else open_mae(source)
-    state = from_transformers(load_state(source))
-    return load_mae(source) if "cls_token" in state else load_embedder(source)
+        if (source / CONFIG).is_file():
+            return load_embedder(source)
+        return open_mae(source, heads=heads, decoder_heads=decoder_heads)
+    if "cls_token" in from_transformers(load_state(source)):
+        return load_mae(source, heads=heads, decoder_heads=decoder_heads)
+    return load_embedder(source)
+
+
+def _demand_heads(spec: ExportSpec, trained: Trained, source: Path) -> None:
+    for key in ("heads", "decoder_heads"):
+        given = getattr(spec, key)
+        if given is not None and not isinstance(trained, FaceMAE):
+            raise RecipeError(f"export.{key}", got=KINDS[type(trained)], needed="a masked autoencoder")
+        if given is not None and given != (own := getattr(trained.size, key)):  # type: ignore[union-attr]
+            raise RecipeError(
+                f"export.{key}", got=given, needed=f"{own}, as {source} tells itself", remedy="leave it out"
+            )
 
 
 def _files(trained: Trained, spec: ExportSpec) -> Files:

@@ -8,12 +8,12 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from facemae.errors import RecipeError, StageError
+from facemae.errors import RecipeError, StageError, WrongShapes
 from facemae.faces.faceset import FaceSet
 from facemae.nn.embedder import Embedder
-from facemae.nn.keymaps import check_state, load_state
-from facemae.nn.mae import FaceMAE, build_mae
-from facemae.nn.mae_files import GEOMETRY, WEIGHTS, open_mae
+from facemae.nn.keymaps import load_mae
+from facemae.nn.mae import FaceMAE, Size, build_mae
+from facemae.nn.mae_files import GEOMETRY, WEIGHTS, open_mae, read_geometry
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import EmbedSpec, PretrainSpec
@@ -62,14 +62,13 @@ def pretrain(
         parents["init"] = source_digest(Path(init), execution)
     world = join(execution.device)
     settings = spec.model_dump() | {"precision": resolve(spec.precision, world.device)}
+    # Before there is a directory, so that weights that cannot be opened leave none; a finished OUT needs none of them.
+    networks = None if Path(out).exists() else _networks(spec, phi, init)
     with open_shared("pretrain", out, spec=settings, parents=parents, resumable=True, world=world) as stage:
         if not stage.finished:
-            torch.manual_seed(spec.seed)
-            model = build_mae(spec.size, image_size=spec.image_size, patch_size=spec.patch_size)
-            if init is not None:
-                _start_from(model, Path(init))
+            model, net = networks or _networks(spec, phi, init)
             own = stage.directory / "vectors"
-            net, vectors = _phi(spec, phi, faces, cache or own, execution)
+            vectors = _vectors(spec, phi, faces, cache or own, execution)
             facts = train(
                 model,
                 photos,
@@ -100,16 +99,27 @@ def load_model(directory: Path) -> FaceMAE:
 
     Raises:
         StageError: ``directory`` is not the output of `pretrain`.
-        WrongKeys, WrongShapes: its weights are not those of its geometry.
+        WeightsError and its kinds: it is damaged, or its weights are not those of its geometry.
     """
-    manifest = read_manifest(Path(directory))
+    directory = Path(directory)
+    manifest = read_manifest(directory)
     if manifest.kind != "model":
         raise StageError(f"{directory} is not a model", got=manifest.kind, needed="the OUT of `facemae pretrain`")
-    model = FaceMAE(**json.loads((Path(directory) / GEOMETRY).read_text()))
-    state = load_state(Path(directory) / WEIGHTS)
-    check_state(model, state, Path(directory) / WEIGHTS)
-    model.load_state_dict(state)
+    size = read_geometry(directory)
+    model = load_mae(directory / WEIGHTS, heads=size.heads, decoder_heads=size.decoder_heads)
+    if model.size != size:
+        needed = f"{_geometry(size)}, as {GEOMETRY} says"
+        raise WrongShapes(f"{directory / WEIGHTS} is another model", got=_geometry(model.size), needed=needed)
     return model
+
+
+def _networks(spec: PretrainSpec, phi: Path | None, init: Path | None) -> tuple[FaceMAE, Embedder | None]:
+    """The model as training begins, and the feature network where the loss has one."""
+    torch.manual_seed(spec.seed)
+    model = build_mae(spec.size, image_size=spec.image_size, patch_size=spec.patch_size)
+    if init is not None:
+        _start_from(model, Path(init))
+    return model, open_embedder(phi, spec.normalize) if spec.loss.uses_phi and phi is not None else None
 
 
 def _start_from(model: FaceMAE, init: Path) -> None:
@@ -117,25 +127,22 @@ def _start_from(model: FaceMAE, init: Path) -> None:
     heads, decoder_heads = model.size.heads, model.size.decoder_heads
     loaded = open_mae(init, heads=heads, decoder_heads=decoder_heads, fresh_decoder=True)
     if loaded.size != model.size:
-        raise RecipeError(f"--init {init} is another model", got=_geometry(loaded), needed=_geometry(model))
+        raise RecipeError(f"--init {init} is another model", got=_geometry(loaded.size), needed=_geometry(model.size))
     model.load_state_dict(loaded.state_dict())
 
 
-def _geometry(model: FaceMAE) -> str:
-    size = model.size
+def _geometry(size: Size) -> str:
     encoder = f"{size.width}x{size.depth} of {size.heads} heads"
     decoder = f"{size.decoder_width}x{size.decoder_depth} of {size.decoder_heads}"
     return f"encoder {encoder}, decoder {decoder}, {size.image_size} px in patches of {size.patch_size}"
 
 
-def _phi(
-    spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, execution: Execution
-) -> tuple[Embedder | None, np.ndarray | None]:
-    """The feature network and its vectors of the real photos; they need no second look at any photo, ever."""
+def _vectors(spec: PretrainSpec, phi: Path | None, faces: Path, cache: Path, execution: Execution) -> np.ndarray | None:
+    """The vectors of the real photos under phi; they need no second look at any photo, ever."""
     if not spec.loss.uses_phi or phi is None:
-        return None, None
+        return None
     wanted = EmbedSpec(normalize=spec.normalize, precision=spec.precision)
-    return open_embedder(phi, spec.normalize), vectors_of(phi, faces, wanted, execution, cache)
+    return vectors_of(phi, faces, wanted, execution, cache)
 
 
 def _count(model: FaceMAE) -> int:
