@@ -139,7 +139,7 @@ class Town:
 
     def vectors(self, faces: FaceSet) -> np.ndarray:
         """Unit rows."""
-        return unit_rows(self.judge.vectors(faces)[:, 0])
+        return unit_rows(self.judge.vectors(faces))
 
 
 def own_seed(town: Town, plant: Plant) -> int:
