@@ -129,16 +129,16 @@ def _errors(
     parents = {"model": fingerprint(model), "faces": faces.digest}
     parents |= {"phi": attacked.phi.fingerprint} if attacked.phi else {}
     place = attacked.cache / f"membership-{digest_of('membership-errors', settings, parents)[:16]}.npz"
-    if not of_all(place.exists(), world)[0]:
-        found = _computed(attacked, model, faces, execution)
-        if not world.main:
-            return found
+    if of_all(place.exists(), world)[0]:
+        with np.load(place) as kept:
+            return dict(kept)
+    found = _computed(attacked, model, faces, execution)
+    if world.main:
         attacked.cache.mkdir(parents=True, exist_ok=True)
         whole = place.with_suffix(".whole.npz")
         np.savez(whole, **found)  # type: ignore[arg-type]
         whole.rename(place)
-    with np.load(place) as kept:
-        return dict(kept)
+    return found
 
 
 @torch.no_grad()

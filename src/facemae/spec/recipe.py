@@ -271,6 +271,11 @@ class AuditSpec(Grown):
         """The attackers beside retrieval, in the order of the suite."""
         return tuple(name for name in SUITES[self.suite] if not self.attackers or name in self.attackers)
 
+    def looking(self, own: Normalisation | None, *, mirrored: bool = False) -> EmbedSpec:
+        """How a judge looks at a set: with its ``own`` normalisation, else with that of all."""
+        normalize = own if own is not None else self.normalize
+        return EmbedSpec(normalize=normalize, precision=self.precision, mirrored=mirrored)
+
     @property
     def false_alarms(self) -> tuple[float, ...]:
         """Target rates of the open set and of membership."""

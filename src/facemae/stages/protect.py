@@ -15,7 +15,7 @@ from facemae.faces.faceset import FaceSet
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import FILE, digest_of, read_manifest
 from facemae.spec.normalisation import Normalisation, Statistics
-from facemae.spec.recipe import AuditSpec, EmbedSpec, ImportSpec, MaskSpec, ProtectSpec, ReconstructSpec
+from facemae.spec.recipe import AuditSpec, ImportSpec, MaskSpec, ProtectSpec, ReconstructSpec
 from facemae.spec.results import EVERYBODY, RELEASED
 from facemae.stages.audit import Inputs, audit
 from facemae.stages.auditing.gate import demand_measured, read_limits
@@ -229,9 +229,7 @@ class _Run:
         }
 
     def _vectors(self, judge: str, faces: Path) -> np.ndarray:
-        how = self.specs.audit
-        normalize = self.asked.normalize.get(judge, how.normalize)
-        wanted = EmbedSpec(normalize=normalize, precision=how.precision, mirrored=False)
+        wanted = self.specs.audit.looking(self.asked.normalize.get(judge))
         vectors = vectors_of(self.embedders[judge], faces, wanted, self.execution, self.work / "vectors")
         return unit_rows(vectors[:, 0])
 

@@ -11,7 +11,7 @@ from facemae.faces.codec import encode_png
 from facemae.faces.faceset import FaceSet
 from facemae.report import utility_points, write_audit_report
 from facemae.spec.execution import Execution
-from facemae.spec.recipe import AuditSpec, EmbedSpec
+from facemae.spec.recipe import AuditSpec
 from facemae.spec.results import Results, read_results
 from facemae.stages.auditing.inputs import Inputs, brought_in
 from facemae.stages.embed import vectors_of
@@ -60,8 +60,7 @@ def _most_exposed(inputs: Inputs, spec: AuditSpec, execution: Execution, cache: 
     photo, labels = read_linkage(Path(linkage), original, released), original.identities.astype(np.int64)
     exposed = np.full(len(released), -np.inf)
     for name, embedder in inputs.embedders.items():
-        normalize = inputs.normalize.get(name, spec.normalize)
-        wanted = EmbedSpec(normalize=normalize, precision=spec.precision, mirrored=False)
+        wanted = spec.looking(inputs.normalize.get(name))
         photos, records = (
             unit_rows(vectors_of(Path(embedder), faces.directory, wanted, execution, cache)[:, 0])
             for faces in (original, released)

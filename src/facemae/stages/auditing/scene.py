@@ -12,7 +12,7 @@ from facemae.errors import DataError
 from facemae.faces.faceset import FaceSet
 from facemae.measure import Leakage, OpenSet, first_half, leakage, nonmember_control
 from facemae.spec.execution import Execution
-from facemae.spec.recipe import AuditSpec, EmbedSpec
+from facemae.spec.recipe import AuditSpec
 from facemae.spec.results import EVERYBODY, IMITATED, RELEASED, UNPROTECTED
 from facemae.stages.auditing.inputs import Inputs, demand_strangers
 from facemae.stages.embed import vectors_of
@@ -156,8 +156,7 @@ class Scene:
 
     def views(self, judge: str, faces: FaceSet, *, mirrored: bool = True) -> np.ndarray:
         """The same and, where ``mirrored``, those of the mirror images beside them."""
-        normalize = self.inputs.normalize.get(judge, self.spec.normalize)
-        wanted = EmbedSpec(normalize=normalize, precision=self.spec.precision, mirrored=mirrored)
+        wanted = self.spec.looking(self.inputs.normalize.get(judge), mirrored=mirrored)
         embedder = Path(self.inputs.embedders[judge])
         return vectors_of(embedder, faces.directory, wanted, self.execution, self.cache)
 
