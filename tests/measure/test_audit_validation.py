@@ -92,3 +92,17 @@ def test_finished_pieces_are_not_done_again_and_time_ends(bench: ModuleType, tmp
     text = bench.page(done | {"plants": [bench._row(PLANTS["copied"], [found("x", watchers=("retrieval",))])]})
     assert "| copied |" in text
     assert "open_set missed in 1 of 1" in text
+
+
+@pytest.mark.slow
+def test_a_release_with_a_known_answer_is_written_measured_and_taken_away(bench: ModuleType, tmp_path: Path) -> None:
+    sizes = bench.Sizes(people=12, photos=4, strangers=50, public=8, size=64, steps=2, replicates=20, repetitions=1)
+    names = ["copied", "scrambled"]
+    rows = bench.end_to_end(bench.Pieces(tmp_path / "pieces", None), tmp_path / "work", sizes, names)
+    copied, scrambled = (row["found"][0] for row in rows)
+    retrieved = [at["value"] for at in copied["retrieval"]["exclude"]]
+    assert retrieved == copied["unprotected"]  # a copy leaks what the originals leak of each other
+    assert copied["retrieval"]["include"][0]["value"] == 1.0  # and who holds the photo itself finds it
+    assert copied["beside"]["copies"] == copied["retrieval"]["include"][0]["trials"]
+    assert set(scrambled["inverter"]) >= {"found", "value", "chosen", "tried"}
+    assert not list((tmp_path / "work").rglob("release-*"))
