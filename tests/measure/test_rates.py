@@ -44,8 +44,8 @@ def test_smallest_measurable() -> None:
 
 
 def test_measurable_includes_its_edge() -> None:
-    assert measurable(0.01, 1000, 50)
-    assert not measurable(0.01, 999, 50)
-    assert not measurable(0.1, 10_000, 49)
+    assert measurable(0.01, smallest_measurable(1000, 50))
+    assert not measurable(0.01, smallest_measurable(999, 50))
+    assert not measurable(0.1, smallest_measurable(10_000, 49))
     with pytest.raises(DataError, match="between 0 and 1"):
-        measurable(1.0, 100, 100)
+        measurable(1.0, 0.1)

@@ -97,7 +97,7 @@ def linking(
     """
     mated, nonmated = scores.mated.sum(axis=0)[None], scores.nonmated[None]
     smallest = smallest_measurable(int(nonmated.sum()), scores.impostors)
-    seen = tuple(far for far in fars if measurable(far, int(nonmated.sum()), scores.impostors))
+    seen = tuple(far for far in fars if measurable(far, smallest))
     [values], [chances], [cells] = _operate(mated, nonmated, seen)
     draws = cluster_bootstrap(
         lambda weights: _operate(*scores.weighted(weights), seen)[0],

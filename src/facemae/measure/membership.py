@@ -10,7 +10,7 @@ from facemae.errors import DataError
 from facemae.measure.control import Control, control_of, max_statistic
 from facemae.measure.leakage import FAMILY_WISE
 from facemae.measure.operating import TwoSamples
-from facemae.measure.rates import Rate, measurable, smallest_measurable
+from facemae.measure.rates import Rate, measurable
 from facemae.measure.worst import Outcome
 
 _PERMUTATIONS, _BLOCK_ELEMENTS = 0x3E3B, 1 << 21
@@ -104,7 +104,8 @@ def membership(
     """TPR(x) = share of members' photos with a score above t, FPR(t) ≤ x; AUC = P(s > s') + ½ P(s = s').
 
     Scores are per photo, higher is more like a member; t is the smallest score of a non-member's photo that keeps to x.
-    A target x is reported only with at least 10/x photos of non-members from at least 50 people. Interval: bootstrap
+    A target x is reported only with at least 10/x photos of non-members from at least 50 people, and accusations of at
+    least 5 of them (``TwoSamples.smallest_measurable``). Interval: bootstrap
     over members and over non-members, the threshold refitted. Chance: ½, and the FPR. Control and p-values: who is a
     member permuted over all people, each with all of their photos; so members and non-members have to be drawn from
     one population, or the test finds what sets the populations apart.
@@ -115,7 +116,7 @@ def membership(
     _checked(member_scores, member_labels, nonmember_scores, nonmember_labels)
     samples = TwoSamples.of(member_scores, member_labels, nonmember_scores, nonmember_labels)
     members, strangers = (int((samples.strata == side).sum()) for side in (0, 1))
-    seen = tuple(fpr for fpr in fprs if measurable(fpr, len(nonmember_scores), strangers))
+    seen = tuple(fpr for fpr in fprs if measurable(fpr, samples.smallest_measurable))
     how = f"bootstrap over {members} members and {strangers} non-members"
     rates = {
         fpr: samples.rate_at(fpr, method=f"{how}, threshold refitted", seed=seed, replicates=replicates, level=level)
@@ -139,7 +140,7 @@ def membership(
         points=tuple(points.get(fpr, MembershipPoint(fpr, None)) for fpr in fprs),
         members=members,
         nonmembers=strangers,
-        smallest_measurable=smallest_measurable(len(nonmember_scores), strangers),
+        smallest_measurable=samples.smallest_measurable,
         observed=observed,
         permuted=permuted,
     )

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from facemae.errors import DataError
 from facemae.measure.mated import Divide, mated_attack, undivided
 from facemae.measure.operating import TwoSamples
-from facemae.measure.rates import Rate, measurable, smallest_measurable
+from facemae.measure.rates import Rate, measurable
 from facemae.measure.retrieval import FLOAT32, Exclude, Product, topk
 
 
@@ -75,7 +75,8 @@ def nonmember_control(
 
     FPIR(t) is the share of non-members whose nearest scores above t, and t the smallest such observed score.
 
-    A target x is reported only with at least 10/x non-member probes from at least 50 people. Members without an
+    A target x is reported only with at least 10/x non-member probes from at least 50 people, and alarms by at least 5
+    of them (``TwoSamples.smallest_measurable``). Members without an
     eligible mate are left out, ``exclude`` is for members. Interval: bootstrap over members and over non-members, the
     threshold refitted. ``auc`` asks how well the best scores tell members from non-members. ``divide`` and ``product``
     as in ``leakage``.
@@ -96,7 +97,7 @@ def nonmember_control(
     method = f"bootstrap over {len(samples.strata) - people} members and {people} non-members, threshold refitted"
     points = []
     for target in fpirs:
-        if measurable(target, len(alarm), people):
+        if measurable(target, samples.smallest_measurable):
             rate, fpir, threshold = samples.rate_at(
                 target, method=method, seed=seed, replicates=replicates, level=level
             )
@@ -106,9 +107,11 @@ def nonmember_control(
     member_scores, nonmember_scores = (
         tuple(np.quantile(best, [0.05, 0.5, 0.95]).tolist()) for best in (scores[:, 0], alarm)
     )
-    smallest, area = smallest_measurable(len(alarm), people), None
+    area = None
     if auc:
         best = TwoSamples.of(scores[:, 0], attack.person, alarm, nonmember_labels)
         how = method.removesuffix(", threshold refitted")
         area = best.auc_rate(method=how, seed=seed, replicates=replicates, level=level)
-    return OpenSet(k, tuple(points), len(alarm), people, smallest, member_scores, nonmember_scores, area)
+    return OpenSet(
+        k, tuple(points), len(alarm), people, samples.smallest_measurable, member_scores, nonmember_scores, area
+    )

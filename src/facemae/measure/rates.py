@@ -62,9 +62,8 @@ def smallest_measurable(trials: int, people: int | None) -> float | None:
     return TRIALS_PER_UNIT / trials
 
 
-def measurable(rate: float, trials: int, people: int | None) -> bool:
-    """Whether a false positive rate may be reported from so many trials of so many people (rates in (0, 1))."""
+def measurable(rate: float, smallest: float | None) -> bool:
+    """Whether a false positive rate in (0, 1) may be reported where ``smallest`` is the smallest that may."""
     if not 0 < rate < 1:
         raise DataError("a target false positive rate", got=rate, needed="a number between 0 and 1")
-    smallest = smallest_measurable(trials, people)
     return smallest is not None and rate >= smallest * (1 - _ROUNDING)

@@ -147,8 +147,8 @@ def ten_fold(
     correct, best = (part[0] for part in _correct_at_best(pairs, counts, np.ones((1, len(same)))))
     accuracies = correct / np.bincount(pairs.fold)
     impostors = int((~same).sum())
-    seen = tuple(far for far in fars if measurable(far, impostors, pairs.impostor_people))
     smallest = smallest_measurable(impostors, pairs.impostor_people)
+    seen = tuple(far for far in fars if measurable(far, smallest))
     accuracy_draws, tar_draws = _replicates(pairs, seen, replicates=replicates, seed=seed)
     tar = {far: _tar(pairs, far, tar_draws[:, i], smallest, level) for i, far in enumerate(seen)}
     hits = int(correct.sum())
