@@ -1,5 +1,6 @@
 """The parts of the metadata audit: what files carry, orders, names, copies."""
 
+import gzip
 import hashlib
 import io
 import math
@@ -134,6 +135,36 @@ def test_archive_headers(tmp_path: Path) -> None:
     assert list(below_root([header], "y.png")) == ["y.png"]
     (tmp_path / "none").write_bytes(b"text")
     assert archive_headers(tmp_path / "none") == []
+
+
+def test_the_times_that_windows_packs_are_read(tmp_path: Path) -> None:
+    # FILETIME 125911584000000000 is 2000-01-01 (Microsoft's documentation): tenths of microseconds since 1601.
+    times = struct.pack("<3Q", 125_911_584_000_000_000 + 5, 0, 0)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        member = zipfile.ZipInfo("set/y.png", (1980, 1, 1, 0, 0, 0))
+        member.extra = struct.pack("<HHIHH", 0x000A, 32, 0, 1, 24) + times
+        packed.writestr(member, b"y")
+    (header,) = archive_headers(tmp_path / "a.zip")
+    assert header.time == 946_684_800 * 10**9 + 500
+
+
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [("wedding of the Smiths.tar", "name=wedding of the Smiths.tar"), ("release.tar", ""), ("", "")],
+)
+def test_the_name_that_gzip_remembers_is_told(tmp_path: Path, name: str, remark: str) -> None:
+    photo = io.BytesIO(b"y")
+    with (
+        (tmp_path / "release.tgz").open("wb") as stream,
+        gzip.GzipFile(name, "wb", fileobj=stream) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        member = tarfile.TarInfo("a/x.png")
+        member.size = 1
+        archive.addfile(member, photo)
+    assert [header.comment for header in archive_headers(tmp_path / "release.tgz") if not header.path] == (
+        [remark] if remark else []
+    )
 
 
 def test_ranks_share_ties() -> None:

@@ -13,7 +13,12 @@ from facemae.errors import Damaged
 from facemae.faces.importers.zipped import is_zip
 from facemae.spec.manifest import files_below
 
-_UNIX_OWNER, _UNIX_TIMES = 0x7875, 0x5455
+_UNIX_OWNER, _UNIX_TIMES, _NTFS = 0x7875, 0x5455, 0x000A
+_1601 = 11_644_473_600
+"""Seconds from the first of January 1601, where NTFS begins to count tenths of microseconds, to 1970."""
+_GZIP = b"\x1f\x8b\x08"
+_EXTRA, _NAME, _REMARK = 4, 8, 16
+"""Bits of a gzip header's flags (RFC 1952)."""
 
 
 class Header(NamedTuple):
@@ -55,6 +60,8 @@ def below_root(headers: Iterable[Header], known: str) -> dict[str, Header]:
 
 
 def _tar(path: Path) -> Iterator[Header]:
+    if told := _gzip_remarks(path):
+        yield Header("", 0, "", told)
     with tarfile.open(path) as archive:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # it keeps every header
@@ -66,6 +73,25 @@ def _tar(path: Path) -> Iterator[Header]:
             yield Header(
                 member.name.removeprefix("./"), int(member.mtime * 1e9), ":".join(names or numbers), " ".join(remarks)
             )
+
+
+def _gzip_remarks(path: Path) -> str:
+    """What the header of a gzip file remembers: the name of the packed file, unless it is this one's, and a comment."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 16)
+    if not head.startswith(_GZIP) or len(head) < 10:
+        return ""
+    flags, rest = head[3], head[10:]
+    if flags & _EXTRA:
+        rest = rest[2 + int.from_bytes(rest[:2], "little") :]
+    told = {}
+    for bit, kind in ((_NAME, "name"), (_REMARK, "comment")):
+        if flags & bit:
+            text, _, rest = rest.partition(b"\0")
+            told[kind] = text.decode("latin-1")
+    if told.get("name") in (path.stem, path.with_suffix(".tar").name):
+        del told["name"]
+    return " ".join(f"{kind}={text}" for kind, text in told.items())
 
 
 _PLAIN_PAX = {"path", "linkpath", "size", "mtime", "uid", "gid", "uname", "gname", "hdrcharset"}
@@ -89,6 +115,9 @@ def _zip_time(member: zipfile.ZipInfo) -> int:
     for kind, body in _fields(member.extra):
         if kind == _UNIX_TIMES and len(body) >= 5 and body[0] & 1:
             return int(struct.unpack_from("<i", body, 1)[0]) * 10**9
+        # Four reserved bytes, then attributes: number 1, of 24 bytes, opens with the time of change.
+        if kind == _NTFS and body[4:8] == b"\x01\0\x18\0" and len(body) >= 16:
+            return int(struct.unpack_from("<Q", body, 8)[0]) * 100 - _1601 * 10**9
     if member.date_time == (1980, 1, 1, 0, 0, 0):
         return 0  # the first moment that a zip can tell stands for none
     try:
