@@ -62,17 +62,7 @@ class RecordFile:
         Raises:
             Damaged: other bytes than a record's at its offset, or a length that leads out of the file.
         """
-        kind, start, end = self._span(int(self.offsets[row]), row)
-        if kind == WHOLE:
-            return self._map[start:end]
-        self._demand(kind == FIRST, row, start - FRAME.size, "a later part of another record")
-        parts = [self._map[start:end]]
-        while kind != LAST:
-            at = _padded(end)
-            kind, start, end = self._span(at, row)
-            self._demand(kind in (MIDDLE, LAST), row, at, "another record before the last part")
-            parts.append(self._map[start:end])
-        return MARK.join(parts)
+        return MARK.join(self._map[start:end] for start, end in self._parts(row))
 
     def payloads(self) -> Iterator[bytes]:
         """All records in order; frames are checked many at a time."""
@@ -112,12 +102,10 @@ class RecordFile:
 
     def behind(self) -> int:
         """Bytes of records behind the last one that the index names; 0 where there is nothing."""
-        at = int(self.offsets.max(initial=0))
-        kind = FIRST
-        while kind in (FIRST, MIDDLE):
-            kind, _, end = self._span(at, int(self.offsets.argmax()))
-            at = _padded(end)
-        return len(self._map) - at
+        if not len(self):
+            return len(self._map)
+        *_, (_, end) = self._parts(int(self.offsets.argmax()))
+        return len(self._map) - _padded(end)
 
     def close(self) -> None:
         """Release the file."""
@@ -139,6 +127,18 @@ class RecordFile:
         ends = starts + (second & LONGEST)
         whole = (magic == MAGIC) & (second >> 29 == WHOLE) & ((ends + 3) // 4 * 4 <= len(self._map))
         return whole, starts, ends
+
+    def _parts(self, row: int) -> Iterator[tuple[int, int]]:
+        """(first byte, end) of every part of record ``row``; nearly always there is one."""
+        at = int(self.offsets[row])
+        kind, start, end = self._span(at, row)
+        self._demand(kind in (WHOLE, FIRST), row, at, "a later part of another record")
+        yield start, end
+        while kind not in (WHOLE, LAST):
+            at = _padded(end)
+            kind, start, end = self._span(at, row)
+            self._demand(kind in (MIDDLE, LAST), row, at, "another record before the last part")
+            yield start, end
 
     def _span(self, at: int, row: int) -> tuple[int, int, int]:
         """(kind, first byte, end) of the part at byte ``at``."""
