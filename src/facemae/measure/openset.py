@@ -97,13 +97,10 @@ def nonmember_control(
     method = f"bootstrap over {len(samples.strata) - people} members and {people} non-members, threshold refitted"
     points = []
     for target in fpirs:
+        found_at: tuple[Rate, float, float] | tuple[None, None, None] = (None, None, None)
         if measurable(target, samples.smallest_measurable):
-            rate, fpir, threshold = samples.rate_at(
-                target, method=method, seed=seed, replicates=replicates, level=level
-            )
-            points.append(OpenSetPoint(target, rate, fpir, threshold))
-        else:
-            points.append(OpenSetPoint(target, None, None, None))
+            found_at = samples.rate_at(target, method=method, seed=seed, replicates=replicates, level=level)
+        points.append(OpenSetPoint(target, *found_at))
     member_scores, nonmember_scores = (
         tuple(np.quantile(best, [0.05, 0.5, 0.95]).tolist()) for best in (scores[:, 0], alarm)
     )
