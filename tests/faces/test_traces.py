@@ -137,20 +137,28 @@ def test_archive_headers(tmp_path: Path) -> None:
     assert archive_headers(tmp_path / "none") == []
 
 
-def test_the_times_that_windows_packs_are_read(tmp_path: Path) -> None:
-    # FILETIME 125911584000000000 is 2000-01-01 (Microsoft's documentation): tenths of microseconds since 1601.
-    times = struct.pack("<3Q", 125_911_584_000_000_000 + 5, 0, 0)
+# FILETIME 125911584000000000 is 2000-01-01 (Microsoft's documentation): tenths of microseconds since 1601.
+@pytest.mark.parametrize(
+    ("ticks", "time"), [(125_911_584_000_000_005, 946_684_800 * 10**9 + 500), (0, 0), (2**64 - 1, 0)]
+)
+def test_the_times_that_windows_packs_are_read(tmp_path: Path, ticks: int, time: int) -> None:
+    times = struct.pack("<3Q", ticks, 0, 0)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         member = zipfile.ZipInfo("set/y.png", (1980, 1, 1, 0, 0, 0))
         member.extra = struct.pack("<HHIHH", 0x000A, 32, 0, 1, 24) + times
         packed.writestr(member, b"y")
     (header,) = archive_headers(tmp_path / "a.zip")
-    assert header.time == 946_684_800 * 10**9 + 500
+    assert header.time == time
 
 
 @pytest.mark.parametrize(
     ("name", "remark"),
-    [("wedding of the Smiths.tar", "name=wedding of the Smiths.tar"), ("release.tar", ""), ("", "")],
+    [
+        ("wedding of the Smiths.tar", "name=wedding of the Smiths.tar"),
+        ("release.tar", ""),
+        ("release.tgz", ""),
+        ("", ""),
+    ],
 )
 def test_the_name_that_gzip_remembers_is_told(tmp_path: Path, name: str, remark: str) -> None:
     photo = io.BytesIO(b"y")
@@ -307,3 +315,16 @@ def test_copies_are_found_however_they_were_saved_and_strangers_are_not() -> Non
     assert all(c.same for c in found[:6])
     assert not any(c.same for c in found[6:])
     assert correlation(photos[0], 255 - photos[0].astype(int)) == pytest.approx(-1)
+
+
+def test_what_stands_before_the_name_in_a_gzip_header_is_skipped(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "plain.tgz", "wb") as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a/x.png"))
+    data = bytearray((tmp_path / "plain.tgz").read_bytes())
+    body = data[data.index(b"\0", 10) + 1 :]
+    data[3] = 4 | 8 | 16
+    head = bytes(data[:10]) + b"\x03\x00abc" + "Müller.tar".encode() + b"\0by Ann\0"
+    (tmp_path / "x.tgz").write_bytes(head + bytes(body))
+    assert archive_headers(tmp_path / "x.tgz")[0].comment == "name=Müller.tar comment=by Ann"
+    (tmp_path / "Müller.tgz").write_bytes(head + bytes(body))
+    assert archive_headers(tmp_path / "Müller.tgz")[0].comment == "comment=by Ann"

@@ -84,6 +84,14 @@ def test_what_was_not_measured_does_not_pass(text: str, needed: str) -> None:
     assert needed in str(raised.value)
 
 
+def test_one_attack_that_could_not_be_measured_keeps_a_limit_from_passing() -> None:
+    both = [attack("Org. to released", 0.1, tpir=0.04), attack("inverter", 0.1)]
+    with pytest.raises(RecipeError, match=r"cannot be judged: got 1 attacks without it, first inverter under net"):
+        judged("tpir@fpir=0.01:0.05", result=SECTIONS | {"attacks": both})
+    # One that is above the limit is named all the same.
+    assert len(judged("tpir@fpir=0.01:0.03", result=SECTIONS | {"attacks": both})) == 1
+
+
 def test_a_rate_that_strangers_are_too_few_for_does_not_pass() -> None:
     with pytest.raises(RecipeError, match="cannot be judged"):
         judged("tpir@fpir=0.01:0.5", result=SECTIONS | {"attacks": [attack("Org. to released", 0.1)]})

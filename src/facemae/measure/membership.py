@@ -108,7 +108,9 @@ def membership(
     least 5 of them (``TwoSamples.smallest_measurable``). Interval: bootstrap
     over members and over non-members, the threshold refitted. Chance: ½, and the FPR. Control and p-values: who is a
     member permuted over all people, each with all of their photos; so members and non-members have to be drawn from
-    one population, or the test finds what sets the populations apart.
+    one population, or the test finds what sets the populations apart. Which targets are tested depends on who accuses
+    among the non-members, which permutations do not repeat: the joint level holds exactly only for the AUC and targets
+    that any such draw would report.
 
     Raises ``DataError`` for somebody on both sides, and for scores that are missing or not numbers.
     Source: Carlini et al. 2022, Membership Inference Attacks From First Principles.

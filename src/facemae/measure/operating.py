@@ -49,7 +49,7 @@ class TwoSamples:
 
     @cached_property
     def smallest_measurable(self) -> float | None:
-        """Smallest rate of false alarms that may be reported: ten alarms (``rates.smallest_measurable``) by 5 people.
+        """Smallest rate of false alarms that may be reported: 10 / n (``rates.smallest_measurable``), alarms by 5.
 
         The larger of 10 / n and the share of the n negatives that score at least as high as the fifth of their people,
         in the order of each one's highest score; None with fewer than 50 people. Where fewer people raise the alarms,

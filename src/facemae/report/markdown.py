@@ -11,7 +11,10 @@ LEAKAGE_NOTE = (
     "as a multiple of what the same judge finds without protection. Intervals: bootstrap over the people who probe, "
     "gallery fixed."
 )
-OPEN_SET_NOTE = "A rate of false alarms x is reported only with at least 10/x trials from at least 50 non-members."
+OPEN_SET_NOTE = (
+    "A rate of false alarms x is reported only with at least 10/x trials from at least 50 non-members, five of whom "
+    "raise alarms."
+)
 PAIRED_NOTE = "Conditional on the generators that were trained. Intervals that include 0 settle nothing."
 
 

@@ -88,10 +88,18 @@ def _gzip_remarks(path: Path) -> str:
     for bit, kind in ((_NAME, "name"), (_REMARK, "comment")):
         if flags & bit:
             text, _, rest = rest.partition(b"\0")
-            told[kind] = text.decode("latin-1")
-    if told.get("name") in (path.stem, path.with_suffix(".tar").name):
+            told[kind] = _text(text)
+    if told.get("name") in (path.name, path.stem, path.with_suffix(".tar").name):
         del told["name"]
-    return " ".join(f"{kind}={text}" for kind, text in told.items())
+    return " ".join(f"{kind}={text}" for kind, text in told.items() if text)
+
+
+def _text(told: bytes) -> str:
+    # RFC 1952 wants Latin-1; gzip itself writes the bytes of the file name.
+    try:
+        return told.decode()
+    except UnicodeDecodeError:
+        return told.decode("latin-1")
 
 
 _PLAIN_PAX = {"path", "linkpath", "size", "mtime", "uid", "gid", "uname", "gname", "hdrcharset"}
@@ -117,7 +125,10 @@ def _zip_time(member: zipfile.ZipInfo) -> int:
             return int(struct.unpack_from("<i", body, 1)[0]) * 10**9
         # Four reserved bytes, then attributes: number 1, of 24 bytes, opens with the time of change.
         if kind == _NTFS and body[4:8] == b"\x01\0\x18\0" and len(body) >= 16:
-            return int(struct.unpack_from("<Q", body, 8)[0]) * 100 - _1601 * 10**9
+            ticks = struct.unpack_from("<Q", body, 8)[0]
+            time = 100 * ticks - _1601 * 10**9
+            if ticks and abs(time) < 1 << 63:  # none is told by 0; a header may claim anything
+                return int(time)
     if member.date_time == (1980, 1, 1, 0, 0, 0):
         return 0  # the first moment that a zip can tell stands for none
     try:

@@ -79,23 +79,23 @@ def breaches(limits: Sequence[Limit], result: Mapping[str, Any]) -> tuple[Breach
 
     Judged by the estimate on everybody, of every attack on the release under every embedder and same-photo setting that
     was measured: the largest of many estimates is rather too large than too small. A limit on what was not measured is
-    no passed limit.
+    no passed limit, nor is one that a single attack could not be measured at: what it would have found is unknown.
 
     Raises:
         RecipeError: a limit on something that the audit did not measure.
     """
     found = []
     for limit in limits:
-        points = list(_points(limit, result))
-        if not points:
-            raise RecipeError(
-                f"--max {limit.name} cannot be judged",
-                got="an audit that did not measure it",
-                needed=_missing(limit),
-            )
+        points, unknown = list(_points(limit, result)), _unmeasured(limit, result)
         above = sorted((point for point in points if point.value > limit.most), key=lambda point: -point.value)
         if above:
             found.append(Breach(limit, tuple(above)))
+        elif unknown or not points:
+            raise RecipeError(
+                f"--max {limit.name} cannot be judged",
+                got=f"{len(unknown)} attacks without it, first {unknown[0]}" if points else "an audit without it",
+                needed=_missing(limit),
+            )
     return tuple(found)
 
 
@@ -149,6 +149,16 @@ def _points(limit: Limit, result: Mapping[str, Any]) -> Iterator[Point]:
                 yield Point(_named(section, row), found["value"], found["low"], found["high"])
 
 
+def _unmeasured(limit: Limit, result: Mapping[str, Any]) -> list[str]:
+    """Attacks that were asked for this limit's measure and for which it could not be measured."""
+    return [
+        _named(section, row)
+        for section, row in _rows(result)
+        for kind, at, found in _numbers(section, row)
+        if kind == limit.kind and at == limit.at and found.get("value") is None
+    ]
+
+
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for section in ("attacks", "templates", "linking", "unlinkability", "membership"):
         for row in result[section]:
@@ -181,7 +191,8 @@ def _missing(limit: Limit) -> str:
     larger = "suite quick or full, and a release that is not the originals themselves"
     return {
         "top": f"{limit.at:g} among the audit's k",
-        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {10 / (limit.at or 1):.0f} photos of 50 people",
+        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {10 / (limit.at or 1):.0f} photos of 50 people, "
+        "of whom five raise alarms",
         "tar@far": f"{limit.at:g} among fars, {larger}, of 50 people",
         "dsys": larger,
         "metadata": f"{larger}, with metadata among its attackers",
