@@ -25,7 +25,17 @@ from facemae.spec.results import EVERYBODY, RateResult, Results, read_results
 from facemae.stages.audit import read_audit
 from facemae.train.hardware import hardware
 
+GIVEN = "the set given as --public"
 NAMES = {"small": "audit-real-small", "synthetic": "audit-synthetic", "paper": "audit-paper"}
+
+ABOUT = {
+    "Original": "the photos as they are",
+    "Original, blurred": "every photo blurred until it is as soft as MAE's pictures",
+    "75 % masked": "a quarter of the cells of every photo, the others grey",
+    "MAE": "that quarter, completed by a model trained to restore pixels; every pixel is the model's",
+    "MAE, visible patches pasted": "the same, with the true quarter pasted back",
+    "FaceMAE": "that quarter, completed by a model trained to please the loss network; every pixel is the model's",
+}
 
 
 def kept(directory: Path) -> dict[str, Any]:
@@ -40,11 +50,14 @@ def kept(directory: Path) -> dict[str, Any]:
 
 
 def with_strength(audit: AuditRead, results: Results) -> AuditRead:
-    """The networks of an audit with their own accuracies, so that the page says what a judge is worth."""
+    """The networks of an audit with their own accuracies, and where the attackers' public people trained them."""
     known = {judge.name: judge.accuracy for judge in results.judges}
     told = tuple(
         one.model_copy(
-            update={"strength": {name: Rated(**dict(rate)) for name, rate in known.get(one.name, {}).items()}}
+            update={
+                "strength": {name: Rated(**dict(rate)) for name, rate in known.get(one.name, {}).items()},
+                "trained_on": one.trained_on and one.trained_on.replace(GIVEN, "the attackers' public people"),
+            }
         )
         for one in audit.embedders
     )
@@ -103,7 +116,8 @@ def main() -> None:
     trained = {row.label: row.train for row in table.rows}
     utility = beside(audits, trained, read_results(asked.utility)) if asked.utility else ()
     told = f"Made by `{command}`; digest `{content['digest'][:12]}`."
-    text = comparison_markdown(audits, title=table.title, note=table.note, made_by=told, utility=utility)
+    page = {"title": table.title, "note": table.note, "made_by": told}
+    text = comparison_markdown(audits, **page, utility=utility, about=ABOUT)
     (asked.out / f"{name}.md").write_text(text, encoding="utf-8")
     print(json.dumps({"written": f"{name}.json, {name}.md"}), file=sys.stderr)
 

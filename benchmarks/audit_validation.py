@@ -406,7 +406,7 @@ def _judged(row: dict[str, Any]) -> dict[str, Any]:
         outside = "too wide" if held["low"] > high else "too narrow" if held["high"] < low else ""
         near = "" if low <= held["value"] <= high else " (by its interval)"
         verdicts["coverage"] = outside or f"92 to 98 %{near}"
-    tells = row["measure"] not in ("open set", "worst")  # these have no verdict of their own
+    tells = row["measure"] not in ("open set", "loud strangers", "worst")  # these have no verdict of their own
     if tells and row["leak"] == 0:
         verdicts["accused"] = "more than stated" if accused["low"] > LEVEL else "no more than stated"
     if tells and row["leak"] == POWER[row["measure"]]:

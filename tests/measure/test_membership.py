@@ -50,6 +50,17 @@ def test_by_hand() -> None:
     assert (found.members, found.nonmembers, found.smallest_measurable) == (2, 50, 0.2)
 
 
+def test_one_outsider_who_is_always_accused_is_no_ten_of_them() -> None:
+    member, labels, other, outsiders = sides(60, 0.8)
+    assert membership(member, labels, other, outsiders, fprs=(0.1,), seed=0, replicates=5).points[0].rate is not None
+    accused = np.append(other, np.full(16, 99.0)), np.append(outsiders, np.full(16, outsiders[0]))
+    found = membership(member, labels, *accused, fprs=(0.1,), seed=0, replicates=5)
+    assert found.points[0].rate is None
+    assert found.to_dict()["points"][0] == {"target": 0.1, "measurable": False} | {
+        key: None for key in found.to_dict()["points"][0] if key not in ("target", "measurable")
+    }
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_rates_and_replicates_match_scikit_learn(ties: bool) -> None:
     sets = sides(60, 0.8, ties=ties)

@@ -72,6 +72,19 @@ def test_too_few_people_measure_nothing() -> None:
     assert found.smallest_measurable is None
 
 
+def test_a_stranger_whose_photos_all_alarm_is_one_witness() -> None:
+    probes, members, others, strangers, gallery = three_sets(60)
+    quiet = nonmember_control(probes, members, others, strangers, gallery, members, fpirs=(0.1,), seed=0, replicates=5)
+    assert quiet.points[0].rate is not None
+    # Six of the strangers' photos are copies of a member's, all of one person: the threshold would rest on four people.
+    loud = np.append(strangers, np.repeat(strangers[0], 8))
+    copies = np.concatenate([others, np.repeat(gallery[:1], 8, axis=0)])
+    found = nonmember_control(probes, members, copies, loud, gallery, members, fpirs=(0.1,), seed=0, replicates=5)
+    assert found.points[0].rate is None
+    assert found.smallest_measurable is not None
+    assert found.smallest_measurable > 0.1
+
+
 def test_members_score_higher_than_strangers() -> None:
     sets = three_sets(60)
     found = nonmember_control(*sets, sets[1], seed=0, replicates=5)

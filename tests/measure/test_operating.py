@@ -27,12 +27,18 @@ def test_a_loud_stranger_makes_small_rates_unmeasurable() -> None:
     assert samples(score[:196], people[:196]).smallest_measurable is None  # 49 strangers
 
 
+def test_few_people_with_many_photos_do_not_measure_what_they_cannot_show() -> None:
+    # 1,500 photos, so that ten alarms are 0.67 %; but two of 60 people are 3.3 %.
+    people = np.repeat(np.arange(60), 25)
+    assert samples(np.random.default_rng(0).random(1500), people).smallest_measurable == pytest.approx(2 / 60)
+
+
 @given(
     scores=st.lists(st.integers(0, 12), min_size=120, max_size=120),
     shift=st.lists(st.integers(0, 6), min_size=60, max_size=60),
     target=st.integers(1, 119),
 )
-def test_what_is_measurable_rests_on_ten_alarms_by_five_people(
+def test_what_is_measurable_rests_on_ten_alarms_and_five_people(
     scores: list[int], shift: list[int], target: int
 ) -> None:
     people = np.repeat(np.arange(60), 2)

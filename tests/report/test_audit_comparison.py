@@ -31,7 +31,7 @@ def weaker() -> dict:
 def test_each_release_has_its_column_and_its_worst_case() -> None:
     audits = {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(weaker())}
     page = comparison_markdown(audits, title="Both", note="A note.", made_by="Made by hand.")
-    worst = cells(page, "Worst case of each release")
+    worst = cells(page, "Worst case within the first 2 guesses")
     assert worst["One"][0] == "cross-matcher, phi"
     assert worst["One"][1].startswith("11.50 %")
     assert worst["Other"][0] == "parrot, its own"
@@ -39,14 +39,50 @@ def test_each_release_has_its_column_and_its_worst_case() -> None:
     searches = cells(page, "Searches that find the right person within the first 2 guesses, network phi")
     assert searches["head"] == ["Attacker", "One", "Other"]
     assert [cell.split(" %")[0] for cell in searches["plain search"]] == ["8.00", "4.00"]
-    strangers = cells(page, "Members found while 1.00 % of strangers raise an alarm (TPIR at FPIR)")
-    assert strangers["head"] == ["Attacker", "One"]
+    strangers = cells(page, "Members named while 1.00 % of strangers are wrongly named (TPIR at FPIR)")
+    assert strangers["head"] == ["Attacker", "One", "Other"]
     assert strangers["plain search, phi"][0].startswith("2.00 %")
-    pairs = cells(page, "Are two pictures of one person?")
-    assert pairs["head"][3] == "TAR at FAR 0.01"
-    assert pairs["One"][2].startswith("12.00 %")
+    assert strangers["plain search, phi"][1] == "–"
+    pairs = cells(page, "True pairs accepted while 1.00 % of wrong pairs are (TAR at FAR)")
+    assert [cell[:7] for cell in pairs["photo and released picture, phi"]] == ["12.00 %", "12.00 %"]
     model = cells(page, "Was a photo among those that trained the model?")
     assert set(model) == {"head", "One"}
-    assert cells(page, "Not run")["membership"] == ["--process", "Other"]
-    assert page.startswith("# Both\n\nEvery release shows the same people.")
+    assert cells(page, "Attackers that were not run")["membership in the model"] == ["--process", "Other"]
+    assert page.startswith("# Both\n\nEvery release shows the same people")
     assert page.endswith("Made by hand.\n")
+
+
+def test_each_release_is_told_in_a_sentence_of_its_own_numbers() -> None:
+    audits = {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(weaker())}
+    one, other = (line for line in comparison_markdown(audits, title="Both").splitlines() if line.startswith("- **O"))
+    assert "about 12 of 100" in one
+    assert "cross-matcher, network phi" in one
+    assert "about 5 of 100" in other
+    assert "parrot, a network of its own" in other
+
+
+def test_what_is_no_better_than_chance_is_marked_where_it_stands() -> None:
+    blind = full()
+    for attack in blind["attacks"]:
+        for at in attack["at"]:
+            at["verdict"] = "not distinguishable from chance"
+    audits = {"Told": AuditRead.model_validate(full()), "Blind": AuditRead.model_validate(blind)}
+    page = comparison_markdown(audits, title="Both")
+    told, unknown = cells(page, "Searches that find the right person within the first 2 guesses, network phi")[
+        "plain search"
+    ]
+    assert not told.endswith("†")
+    assert unknown == f"{told} †"
+
+
+def test_whom_too_few_strangers_met_is_named_below_the_table_and_has_no_row() -> None:
+    few = full()
+    for attack in few["attacks"]:
+        if attack["attack"] == "Org. to released" and attack["open_set"]:
+            for point in attack["open_set"]["points"]:
+                point["measurable"] = False
+    page = comparison_markdown({"Few": AuditRead.model_validate(few)}, title="Few")
+    line = next(line for line in page.splitlines() if line.startswith("Too few strangers"))
+    assert line.endswith(": plain search.")
+    assert "| plain search, phi |" not in page.split("(TPIR at FPIR)**")[1].split("**")[0]
+    assert "| cross-matcher, phi |" in page.split("(TPIR at FPIR)**")[1].split("**")[0]

@@ -76,7 +76,7 @@ def test_every_limit_is_judged() -> None:
 
 @pytest.mark.parametrize(
     ("text", "needed"),
-    [("top3:0.1", "3 among the audit's k"), ("tpir@fpir=0.001:0.1", "--nonmembers with 10000 photos of 50 people")],
+    [("top3:0.1", "3 among the audit's k"), ("tpir@fpir=0.001:0.1", "--nonmembers with 10000 photos of 2000 people")],
 )
 def test_what_was_not_measured_does_not_pass(text: str, needed: str) -> None:
     with pytest.raises(RecipeError, match=r"--max .* cannot be judged") as raised:

@@ -81,16 +81,27 @@ def test_what_learns_nothing_needs_nothing(place: Path, quick: dict[str, Any]) -
         ("Org. to released", "include"),
         ("template of retrieval (all images)", "exclude"),
         ("template of retrieval (all images)", "include"),
+        ("pixels", "exclude"),
+        ("pixels", "include"),
+        ("template of pixels (all images)", "exclude"),
+        ("template of pixels (all images)", "include"),
     ]
     assert [(row["attack"], row["same_photo"]) for row in quick["linking"]] == [
         ("Org. to Org.", "exclude"),
         ("Org. to released", "exclude"),
+        ("pixels", "exclude"),
     ]
-    assert [row["attack"] for row in quick["unlinkability"]] == ["Org. to released"]
+    assert [row["attack"] for row in quick["unlinkability"]] == ["Org. to Org.", "Org. to released", "pixels"]
     assert len(quick["templates"]) == 3
     assert quick["membership"] == []
     assert quick["not_run"] == [{"attacker": "open set", "needs": "--nonmembers"}]
-    assert {row["name"] for row in quick["attackers"]} == {"Org. to released", "template of retrieval (all images)"}
+    assert [row["name"] for row in quick["attackers"]] == [
+        "Org. to released",
+        "template of retrieval (all images)",
+        "pixels",
+        "template of pixels (all images)",
+    ]
+    assert {row["embedder"] for row in quick["attacks"] if "pixels" in row["attack"]} == {"no network"}
     assert quick["embedders"] == [{"name": "net", "source": "net", "trained_on": None, "loss_network": False}]
     with np.load(place / "quick" / REPLICATES) as stored:
         assert len(stored) == 2 * len(quick["attacks"])
@@ -123,7 +134,7 @@ def test_the_headline_is_told_by_the_half_that_did_not_choose(quick: dict[str, A
         rows = [row for row in quick["attacks"] if row["attack"] != "Org. to Org." and row["same_photo"] == same_photo]
         at = {row["attack"]: row["at"][1] for row in rows}
         chosen = max(at, key=lambda attack: at[attack]["halves"][0]["value"] - at[attack]["halves"][0]["chance"])
-        assert (worst["attack"], worst["k"], worst["measure"], worst["attacks"]) == (chosen, 2, "top2", 2)
+        assert (worst["attack"], worst["k"], worst["measure"], worst["attacks"]) == (chosen, 2, "top2", 4)
         told = at[chosen]["halves"][1]
         assert {key: worst[key] for key in told} == told
         assert worst["verdict"] == at[chosen]["verdict"]
@@ -140,7 +151,7 @@ def test_where_the_originals_are_the_release_their_worst_case_is_told(place: Pat
     assert (worst["attacks"], worst["same_photo"], worst["measure"]) == (2, "exclude", "top2")
     assert worst["attack"] in {row["attack"] for row in found["attacks"]}
     assert found["headline_same_photo"] is None
-    assert {row["attacker"] for row in found["not_run"]} == {"open set", "metadata"}
+    assert {row["attacker"] for row in found["not_run"]} == {"open set", "pixels", "metadata"}
     write_audit_report(tmp_path / "out", tmp_path / "page")
     page = (tmp_path / "page" / "audit.md").read_text()
     assert "Nothing is protected here: an attacker finds" in page
@@ -190,7 +201,7 @@ def test_every_attacker_runs_on_what_is_given(place: Path, monkeypatch: pytest.M
     tried = {row["name"]: set(row["tried"]) for row in found["attackers"] if row["embedder"] in ("net", "its own")}
     assert tried["visible patches"] == {"as stored", "mean", "smooth"}
     assert "Procrustes" in tried["cross-matcher"]
-    assert found["headline"]["attacks"] == 24
+    assert found["headline"]["attacks"] == 26
 
 
 def both(attack: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from facemae.attacks.imitator import Imitator
 from facemae.attacks.inverter import Inverter
 from facemae.attacks.model_membership import Attacked, MembershipScores, membership_scores
 from facemae.attacks.parrot import Parrot
+from facemae.attacks.pixels import Pixels
 from facemae.attacks.public import Selection
 from facemae.attacks.retrieval import Retrieval
 from facemae.attacks.template import Template
@@ -27,6 +28,7 @@ __all__ = [
     "MembershipScores",
     "Owned",
     "Parrot",
+    "Pixels",
     "Process",
     "Released",
     "Retrieval",

@@ -104,9 +104,9 @@ def membership(
     """TPR(x) = share of members' photos with a score above t, FPR(t) ≤ x; AUC = P(s > s') + ½ P(s = s').
 
     Scores are per photo, higher is more like a member; t is the smallest score of a non-member's photo that keeps to x.
-    A target x is reported only with at least 10/x photos of non-members from at least 50 people, and accusations of at
-    least 5 of them (``TwoSamples.smallest_measurable``). Interval: bootstrap
-    over members and over non-members, the threshold refitted. Chance: ½, and the FPR. Control and p-values: who is a
+    A target x is reported only with at least 10/x photos of non-members from at least 50 and 2/x people, and
+    accusations of at least 5 of them (``TwoSamples.smallest_measurable``). Interval: bootstrap over members and over
+    non-members, the threshold refitted. Chance: ½, and the FPR. Control and p-values: who is a
     member permuted over all people, each with all of their photos; so members and non-members have to be drawn from
     one population, or the test finds what sets the populations apart. Which targets are tested depends on who accuses
     among the non-members, which permutations do not repeat: the joint level holds exactly only for the AUC and targets

@@ -75,11 +75,10 @@ def nonmember_control(
 
     FPIR(t) is the share of non-members whose nearest scores above t, and t the smallest such observed score.
 
-    A target x is reported only with at least 10/x non-member probes from at least 50 people, and alarms by at least 5
-    of them (``TwoSamples.smallest_measurable``). Members without an
-    eligible mate are left out, ``exclude`` is for members. Interval: bootstrap over members and over non-members, the
-    threshold refitted. ``auc`` asks how well the best scores tell members from non-members. ``divide`` and ``product``
-    as in ``leakage``.
+    A target x is reported only with at least 10/x non-member probes from at least 50 and 2/x people, and alarms by at
+    least 5 of them (``TwoSamples.smallest_measurable``). Members without an eligible mate are left out, ``exclude`` is
+    for members. Interval: bootstrap over members and over non-members, the threshold refitted. ``auc`` asks how well
+    the best scores tell members from non-members. ``divide`` and ``product`` as in ``leakage``.
 
     Raises ``DataError`` when a non-member is in the gallery. Source: ISO/IEC 19795-1.
     """

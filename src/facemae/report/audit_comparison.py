@@ -1,184 +1,203 @@
 """Audits of several releases of the same photos side by side, as one Markdown page; selecting and formatting only."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from facemae.report.audit_measures import NOT_MEASURABLE
-from facemae.report.audit_models import Attack, HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
-from facemae.report.audit_names import attack_name, pairs_name, within
+from facemae.report import audit_matrices as matrices
+from facemae.report.audit_markdown import part
+from facemae.report.audit_models import HeadlineOf
+from facemae.report.audit_names import attack_name, between, inner_attack, pooled, says, share, whose, within
 from facemae.report.audit_reading import AuditRead
-from facemae.report.audit_tables import networks_grid, rate_cell
+from facemae.report.audit_sections import Section, glossary
+from facemae.report.audit_tables import networks_grid
 from facemae.report.audit_utility import UtilityPoint, utility_grid
+from facemae.report.audit_words import LIMITS, NOT_MEANT, headline
 from facemae.report.markdown import plain, table
-from facemae.report.tables import Grid, without_empty
-from facemae.report.wording import ABSENT, decimal, percent, rate
+from facemae.report.tables import without_empty
+from facemae.report.wording import count, percent
+from facemae.spec.results import RELEASED
 
-Audits = Mapping[str, AuditRead]
-"""By the label of the release."""
+INTRODUCTION = """Every release shows the same people, and the same attackers looked for them. Each number is a measured
+lower bound on what an attacker learns, never the most that anybody could."""
 
-INTRODUCTION = """Every release shows the same people. A number is a measured lower bound on what an attacker learns,
-never the most that anybody could. The *worst case* was chosen among all attackers and networks on one half of the
-people and is told by the other half, who had no part in the choice; the largest number of any other table is too
-large by luck."""
+WORST = """The strongest attacker and network were chosen among all that were tried on one half of the people; the
+number was measured on the other half, who had no part in the choice. Do not read the largest number of another table as
+the worst case: the largest of many owes some of its size to luck."""
 
-FALSE_ALARMS = 0.01
-"""The rate of false alarms that tables of strangers and pairs are about; all others are in the JSON."""
+USEFUL = """A recogniser was trained on each set and asked of pairs of unprotected photos of other people whether they
+show one person (50 % is guessing): that accuracy says how useful the set is. Wanted: a high accuracy and a low worst
+case."""
 
 
 def comparison_markdown(
-    audits: Audits, *, title: str, note: str = "", made_by: str = "", utility: Sequence[UtilityPoint] = ()
-) -> str:
-    """Worst cases first, then every attacker by network, strangers, pairs, the model, and what was not run."""
-    whole = max(audits.values(), key=lambda audit: len(audit.attacks))
-    networks = [network.name for network in whole.networks]
-    grids = [
-        _worst(audits),
-        *(_searches(audits, network, whole.k) for network in networks),
-        _strangers(audits),
-        _pairs(audits),
-        _unlinkable(audits),
-        _model(audits),
-        *([utility_grid(utility)] if utility else []),
-        networks_grid(whole),
-        _beside(audits),
-        _not_run(audits),
-    ]
-    parts = [f"# {plain(title)}", " ".join(INTRODUCTION.split()), plain(note)]
-    parts += [table(without_empty(grid)) for grid in grids if grid.rows]
-    return "\n\n".join(part for part in (*parts, made_by) if part) + "\n"
-
-
-def _worst(audits: Audits) -> Grid:
-    lines = tuple(
-        (label, *_told(audit.headline), *_told(audit.headline_same_photo)[:3]) for label, audit in audits.items()
-    )
-    columns = (
-        "Release",
-        "Strongest attacker, network",
-        "Finds",
-        "Blind guessing",
-        "Verdict",
-        "With the protected photo in hand",
-        "Finds so",
-        "Blind guessing so",
-    )
-    return Grid("Worst case of each release", columns, lines)
-
-
-def _told(worst: HeadlineOf | None) -> tuple[str, str, str, str]:
-    if worst is None:
-        return (ABSENT,) * 4
-    who = f"{attack_name(worst.attack, short=True)}, {worst.embedder}"
-    return who, rate(worst.value, worst.low, worst.high), percent(worst.chance), worst.verdict
-
-
-def _searches(audits: Audits, network: str, k: int) -> Grid:
-    """One network: attackers against releases. An attacker's own network stands in the table of every other one."""
-
-    def cell(attack: Attack) -> str:
-        at = attack.shown(k)
-        return rate_cell(at) if at else ABSENT
-
-    caption = f"Searches that find the right person {within(k)}, network {network}"
-    return _matrix(caption, audits, cell, lambda attack: attack.embedder == network)
-
-
-def _strangers(audits: Audits) -> Grid:
-    def cell(attack: Attack) -> str:
-        points = attack.open_set.points if attack.open_set else ()
-        return _at(points)
-
-    caption = f"Members found while {percent(FALSE_ALARMS)} of strangers raise an alarm (TPIR at FPIR)"
-    return _matrix(caption, audits, cell, lambda attack: attack.open_set is not None, network=True)
-
-
-def _matrix(
-    caption: str,
-    audits: Audits,
-    cell: Callable[[Attack], str],
-    wanted: Callable[[Attack], bool],
+    audits: matrices.Audits,
     *,
-    network: bool = False,
-) -> Grid:
-    """Attackers in rows, releases in columns; ``network``: the network is part of the attacker's name."""
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
-    for label, audit in audits.items():
-        for attack in filter(wanted, audit.everybody):
-            key = (attack.attack, attack.embedder if network else "", attack.same_photo)
-            found.setdefault(key, {})[label] = cell(attack)
-    lines = tuple(
-        (
-            ", ".join(part for part in (attack_name(name, same_photo, short=True), judge) if part),
-            *(cells.get(label, ABSENT) for label in audits),
+    title: str,
+    note: str = "",
+    made_by: str = "",
+    utility: Sequence[UtilityPoint] = (),
+    about: Mapping[str, str] | None = None,
+) -> str:
+    """What each release gives away in a sentence, worst cases, who attacked, and every measure by attacker.
+
+    ``about``: what each release is, by its label.
+    """
+    whole = max(audits.values(), key=lambda audit: len(audit.attacks))
+    what = about or {}
+    told = [
+        f"**{plain(label)}**{f' ({plain(what[label])})' if label in what else ''}. {plain(_brief(audit))}"
+        for label, audit in audits.items()
+    ]
+    worst = [table(without_empty(matrices.worst_grid(audits)))]
+    worst += [_utility(utility)] if utility else []
+    parts = [
+        f"# {plain(title)}",
+        " ".join(INTRODUCTION.split()),
+        plain(note),
+        "## What an attacker would learn",
+        _list(told),
+        f"**{NOT_MEANT}**",
+        _list(map(plain, LIMITS)),
+        "## The worst case of each release",
+        " ".join(WORST.split()),
+        *worst,
+        "## Who attacked",
+        _list(f"**{plain(name)}**: {plain(what)}" for name, what in _attackers(audits)),
+        *(part(section) for section in _sections(audits, whole) if section.there),
+        "## Words",
+        _list(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(whole) if word != "Control"),
+    ]
+    return "\n\n".join(text for text in (*parts, made_by) if text) + "\n"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _utility(points: Sequence[UtilityPoint]) -> str:
+    return f"{' '.join(USEFUL.split())}\n\n{table(utility_grid(points))}"
+
+
+def _brief(audit: AuditRead) -> str:
+    """One release in a few sentences: strongest, strongest with the photo in hand, plain search, the model."""
+    found, same = audit.headline, audit.headline_same_photo
+    if found is None or not found.k or not audit.protected:
+        return f"{headline(audit).title}{f' {within(found.k)}' if found and found.k else ''}."
+    told = [
+        f"Who holds other photos of the people than those that were protected: the strongest attacker tried finds "
+        f"{share(found.value)} {_things(found)} {within(found.k)}, {between(found)}, by {_who(found)}; blind guessing "
+        f"finds {percent(found.chance)}."
+    ]
+    if same and same.same_photo == "include":
+        told.append(
+            f"Who holds the very photos that were protected: {between(same)} of the {_things(same)}, by {_who(same)}."
         )
-        for (name, judge, same_photo), cells in found.items()
+    singly = [row for row in audit.everybody if row.attack == RELEASED and row.same_photo == "exclude"]
+    plainly = [(at.value, row.embedder) for row in singly if (at := row.shown(audit.k))]
+    if plainly:
+        most, network = max(plainly)
+        told.append(f"A plain search by one other photo succeeds in {share(most)} searches ({network}).")
+    return " ".join((*told, *_trained(audit)))
+
+
+def _things(found: HeadlineOf) -> str:
+    return "people" if pooled(found.attack) else "searches"
+
+
+def _who(found: HeadlineOf) -> str:
+    return f"{attack_name(found.attack, short=True)}, {whose(found.embedder)}"
+
+
+def _trained(audit: AuditRead) -> list[str]:
+    if not audit.membership:
+        return []
+    named = [row.score for row in audit.membership if not row.verdict.startswith("not ")]
+    if named:
+        return [f"Which photos trained its model can be told better than by chance (by {' and by '.join(named)})."]
+    return ["Which photos trained its model could not be told from chance by the attacks tried."]
+
+
+def _attackers(audits: matrices.Audits) -> list[tuple[str, str]]:
+    """Every attacker once, in the order of the tables; what pooling means is said once for all."""
+    told: dict[str, str] = {}
+    for audit in audits.values():
+        for row in audit.everybody:
+            if not inner_attack(row.attack):
+                name = attack_name(row.attack, short=True)
+                told[name] = told.get(name) or says(audit, row.attack)
+    pooling = (
+        "the attacker named takes all their photos of a person together, and all released pictures under one number as "
+        "well (the release gives all pictures of a person one number); success is the right person's number."
     )
-    return Grid(caption, ("Attacker", *audits), lines)
+    extra = [("template of … (all images)", pooling)]
+    return [(name, what) for name, what in told.items() if what] + extra
 
 
-def _pairs(audits: Audits) -> Grid:
-    """A photo and a released picture laid side by side."""
-    lines = tuple(
-        (label, _whose(row), row.embedder, _at(row.tar), rate_cell(row.eer), row.verdict)
-        for label, audit in audits.items()
-        for row in audit.linking
+def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
+    networks = [network.name for network in whole.networks]
+    return (
+        Section(
+            "Networks in the attackers' hands",
+            "A weak network finds little, whatever was released; a better one than these may find more. The loss "
+            "network is the one that the generator was trained against. “Its own”: the attacker trains one.",
+            (networks_grid(whole),),
+        ),
+        Section(
+            "Who finds the right person",
+            _searched(whole),
+            tuple(matrices.searches_grid(audits, network, whole.k) for network in networks),
+            note=matrices.MARK,
+        ),
+        Section(
+            "Is a person in the set at all?",
+            "Above, everybody who is looked for is in the set. Here strangers are looked for as well, and the attacker "
+            "names somebody only above a threshold at which so few strangers are named; a member counts when named "
+            "rightly. A rate below that of the strangers means that hardly anybody is named rightly. AUC asks less: "
+            "whether a member's best match scores higher than a stranger's, whomever it shows.",
+            (matrices.strangers_grid(audits), matrices.members_grid(audits)),
+            note=matrices.silent_note(audits),
+        ),
+        Section(
+            "Are two pictures of one person?",
+            "One photo and one released picture are laid side by side. D_sys sums up the scores of all such pairs and "
+            "is above 0 even where nothing can be joined: beside it stands what luck gives.",
+            (matrices.accepted_grid(audits), matrices.errors_grid(audits), matrices.scores_grid(audits)),
+            note=matrices.MARK,
+        ),
+        Section(
+            "Did a photo train the model?",
+            "About the people whose photos trained the generator, not about those in the release. The attacker holds "
+            "a photo and the model, and looks how badly it restores the photo (loss), or how far the restored picture "
+            "is from the photo in phi's eyes (phi-distance).",
+            (matrices.model_grid(audits),),
+        ),
+        Section(
+            "Beside the pixels",
+            f"Files, names, order, times and hidden fields. Critical gives a photo or person away; a note is told for "
+            f"completeness. {matrices.clean_note(audits)}",
+            (matrices.beside_grid(audits),),
+        ),
+        Section(
+            "Not run",
+            "An attack that was not run is not an attack that fails. “Needs”: what “facemae audit” would have to be "
+            "given, where that exists for this release.",
+            (matrices.not_run_grid(audits),),
+        ),
     )
-    columns = ("Release", "Pairs", "Network", f"TAR at FAR {FALSE_ALARMS:g}", "Equal error rate", "Verdict")
-    return Grid("Are two pictures of one person?", columns, lines)
 
 
-def _unlinkable(audits: Audits) -> Grid:
-    """How much scores tell of who is who, beside what they seem to tell of the wrong people."""
-    lines = tuple(
-        (
-            label,
-            _whose(row),
-            row.embedder,
-            decimal(row),
-            f"{row.control:.3f}, at most {row.bound:.3f}",
-            row.verdict,
-        )
-        for label, audit in audits.items()
-        for row in audit.unlinkability
+def _searched(whole: AuditRead) -> str:
+    single = max(
+        (at for row in whole.everybody if not inner_attack(row.attack) and (at := row.shown(whole.k))),
+        key=lambda at: at.trials,
+        default=None,
     )
-    columns = ("Release", "Pairs", "Network", "D_sys", "Wrong people (control)", "Verdict")
-    return Grid("Do scores tell people apart? (0 nothing, 1 everything)", columns, lines)
-
-
-def _whose(row: LinkingOf | UnlinkabilityOf) -> str:
-    return pairs_name(row.attack, row.same_photo)
-
-
-def _model(audits: Audits) -> Grid:
-    lines = tuple(
-        (label, row.score, rate_cell(row.auc), _at(row.points), row.verdict)
-        for label, audit in audits.items()
-        for row in audit.membership
+    if single is None:
+        return ""
+    pooling = next((at for row in whole.everybody if inner_attack(row.attack) and (at := row.shown(whole.k))), None)
+    together = f", and in {percent(pooling.chance)} of the people where pictures are taken together" if pooling else ""
+    return (
+        f"{count(single.trials)} searches by one photo each among {count(single.identities)} people; a hit: the right "
+        f"person is {within(whole.k)}. Blind guessing succeeds in {percent(single.chance)} of the searches{together}. "
+        f"The attacker holds other photos than the protected ones, unless it is said. Counted over everybody; the "
+        f"worst case above is that of one half."
     )
-    columns = ("Model of", "Score", "AUC", f"TPR at FPR {FALSE_ALARMS:g}", "Verdict")
-    return Grid("Was a photo among those that trained the model?", columns, lines)
-
-
-def _beside(audits: Audits) -> Grid:
-    lines = tuple(
-        (label, finding.severity, finding.what)
-        for label, audit in audits.items()
-        for finding in (audit.metadata.findings if audit.metadata else ())
-    )
-    return Grid("Beside the pixels", ("Release", "Severity", "What was found"), lines)
-
-
-def _not_run(audits: Audits) -> Grid:
-    missing: dict[tuple[str, str], list[str]] = {}
-    for label, audit in audits.items():
-        for one in audit.not_run:
-            missing.setdefault((one.attacker, one.needs), []).append(label)
-    lines = tuple((name, needs, ", ".join(dict.fromkeys(labels))) for (name, needs), labels in missing.items())
-    return Grid("Not run", ("Attacker", "Needs", "Releases"), lines)
-
-
-def _at(points: Iterable[Operating]) -> str:
-    """The rate at `FALSE_ALARMS`, or that it cannot be measured with so few."""
-    for point in points:
-        if point.target == FALSE_ALARMS:
-            return rate(point.rate.value, point.rate.low, point.rate.high) if point.rate else NOT_MEASURABLE
-    return ABSENT

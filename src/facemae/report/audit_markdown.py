@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from facemae.report.audit_models import EmbedderOf
-from facemae.report.audit_names import attack_name, pairs_name
+from facemae.report.audit_names import attack_name, pairs_name, whose
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_sections import Section, glossary, sections
 from facemae.report.audit_tables import methods, severities, unmeasured_grid
@@ -11,7 +11,7 @@ from facemae.report.audit_utility import UtilityPoint
 from facemae.report.audit_words import NOT_MEANT, headline
 from facemae.report.markdown import plain, table
 from facemae.report.wording import count
-from facemae.spec.results import UNPROTECTED
+from facemae.spec.results import NO_NETWORK, UNPROTECTED
 
 
 def audit_markdown(audit: AuditRead, *, title: str, digest: str = "", utility: Sequence[UtilityPoint] = ()) -> str:
@@ -23,7 +23,7 @@ def audit_markdown(audit: AuditRead, *, title: str, digest: str = "", utility: S
         *(plain(text) for text in said.paragraphs),
         f"**{NOT_MEANT}**",
         _list(map(plain, said.limits)),
-        *(_part(section) for section in sections(audit, utility)),
+        *(part(section) for section in sections(audit, utility)),
         "## Words",
         _list(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(audit)),
         *(["## Methods of the intervals", _numbered(methods(audit))] if methods(audit) else []),
@@ -59,14 +59,14 @@ def _measured(audit: AuditRead) -> list[str]:
     searches = [row.attack for row in audit.everybody if row.attack != UNPROTECTED]
     names = dict.fromkeys([*searches, *(row.attack for row in audit.templates)])
     attackers = map(attack_name, names)
-    networks = [f"{one.name} ({_role(one)})" for one in audit.networks]
+    networks = [f"{one.name} ({_role(one)})" for one in audit.networks if one.name != NO_NETWORK]
     lines = [f"Attackers: {'; '.join(attackers)}."] if names else []
     lines += [f"Networks: {'; '.join(networks)}."] if networks else []
     lines += [f"People in the search: {count(audit.people)}."] if audit.people else []
     pairs = [("Are two pictures of one person?", row.attack, row.embedder, row.verdict) for row in audit.linking]
     joined = [("Can they be joined (D_sys)?", row.attack, row.embedder, row.verdict) for row in audit.unlinkability]
     for asked, attack, network, verdict in (*pairs, *joined):
-        lines.append(f"{asked} {pairs_name(attack).capitalize()}, network {network}: {verdict}.")
+        lines.append(f"{asked} {pairs_name(attack).capitalize()}, {whose(network)}: {verdict}.")
     lines += [f"Membership in the model by {row.score}: {row.verdict}." for row in audit.membership]
     if audit.metadata is not None:
         lines.append(f"Findings beside the pixels: {severities(audit.metadata.findings)}.")
@@ -78,7 +78,8 @@ def _role(network: EmbedderOf) -> str:
     return f"the loss network; {taught}" if network.loss_network else taught
 
 
-def _part(section: Section) -> str:
+def part(section: Section) -> str:
+    """One part: what is asked, its tables, its note; no drawings."""
     filled = [table(grid) for grid in (*section.grids, *section.folded) if grid.rows]
     told = [f"## {plain(section.title)}", plain(section.intro), *filled, plain(section.note)]
     return "\n\n".join(text for text in told if text)

@@ -5,13 +5,20 @@ import re
 from facemae.report.audit_models import Rated
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import percent
-from facemae.spec.results import IMITATED, RELEASED, UNPROTECTED
+from facemae.spec.results import IMITATED, ITS_OWN, NO_NETWORK, RELEASED, UNPROTECTED
 
 PLAIN = {
     UNPROTECTED: "search, nothing protected",
     RELEASED: "plain search",
     IMITATED: "search through the same process",
 }
+NEVER_RUN = {
+    "retrieval": "plain search",
+    "visible": "visible patches",
+    "membership": "membership in the model",
+    "metadata": "traces beside the pixels",
+}
+"""Attackers that a suite knows by another name than their results."""
 _PAIRS = {UNPROTECTED: "two photos, nothing protected", RELEASED: "photo and released picture"}
 _SAYS = {
     UNPROTECTED: "Somebody with other photos of a person and a face recognition network looks for that person among "
@@ -23,12 +30,18 @@ _SAYS = {
 }
 
 
+def whose(network: str) -> str:
+    """With which network an attack was made: "network phi", "a network of its own", "no network"."""
+    return {ITS_OWN: "a network of its own", NO_NETWORK: NO_NETWORK}.get(network, f"network {network}")
+
+
 def attack_name(name: str, same_photo: str = "exclude", *, short: bool = False) -> str:
     """An attack in plain words; ``same_photo`` "include" is said, the other is what all tables are about.
 
     ``short``: without the name under which the audit has it.
     """
     plain = PLAIN.get(name, name) if short or name not in PLAIN else f"{PLAIN[name]} ({name})"
+    plain = plain.replace("template of retrieval", f"template of {PLAIN[RELEASED]}")
     return f"{plain}, protected photo in hand" if same_photo == "include" else plain
 
 

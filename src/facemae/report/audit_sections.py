@@ -96,7 +96,7 @@ def _open_set(audit: AuditRead) -> Section:
             ),
         ),
         note="With few strangers a small share of them cannot be measured: 1 % needs at least 1,000 of their photos, "
-        "of at least 50 people, five of whom raise alarms.",
+        "of at least 200 people, five of whom raise alarms.",
     )
 
 

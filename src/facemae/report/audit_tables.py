@@ -5,7 +5,7 @@ from facemae.report.audit_names import attack_name, says, within
 from facemae.report.audit_reading import AuditRead
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, accuracy, count, percent, rate
-from facemae.spec.results import EVERYBODY, ITS_OWN, UNPROTECTED
+from facemae.spec.results import EVERYBODY, ITS_OWN, NO_NETWORK, UNPROTECTED
 
 _SAME = "The same, but they hold the very photos that were protected."
 _ROLES = {
@@ -13,6 +13,11 @@ _ROLES = {
     False: "independent of the generator",
     None: "not told",
 }
+_WITHOUT_A_FILE = {
+    ITS_OWN: ("public people, by the attacker", "trained by the attacker"),
+    NO_NETWORK: ("nothing", "pixels are compared"),
+}
+"""What stands in the place of a network: on what it was trained, and its role."""
 _SEVERITIES = ("critical", "warning", "note")
 
 
@@ -136,8 +141,8 @@ def networks_grid(audit: AuditRead) -> Grid:
         (
             network.name,
             network.source or ABSENT,
-            network.trained_on or ("public people, by the attacker" if network.name == ITS_OWN else "not known"),
-            _ROLES[network.loss_network],
+            network.trained_on or _WITHOUT_A_FILE.get(network.name, ("not known", ""))[0],
+            _WITHOUT_A_FILE.get(network.name, ("", _ROLES[network.loss_network]))[1],
             ", ".join(
                 f"{name} {accuracy(found.value, found.low, found.high)}" for name, found in network.strength.items()
             )

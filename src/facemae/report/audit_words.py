@@ -11,11 +11,12 @@ from facemae.report.audit_names import (
     pooled,
     says,
     share,
+    whose,
     within,
 )
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import count, percent
-from facemae.spec.results import ITS_OWN, RELEASED, UNPROTECTED
+from facemae.spec.results import NO_NETWORK, RELEASED, UNPROTECTED
 
 _POOLED = "Here all their photos of a person are taken together, and all released pictures under one number as well."
 LIMITS = (
@@ -111,8 +112,9 @@ def _who(audit: AuditRead, found: HeadlineOf) -> str:
     network = next(network for network in (*audit.networks, None) if network is None or network.name == found.embedder)
     taught = " (the network that the generator was trained against)" if network and network.loss_network else ""
     lead = "The attack" if _bare(audit, found) else "The strongest of the attacks tried"
-    whose = "a network of its own" if found.embedder == ITS_OWN else f"the network {found.embedder}{taught}"
-    told = f"{lead}: {attack_name(found.attack)}, with {whose}."
+    network_told = whose(found.embedder)
+    network_told = f"the {network_told}{taught}" if network_told.startswith("network ") else network_told
+    told = f"{lead}: {attack_name(found.attack)}, with {network_told}."
     inner = inner_attack(found.attack)
     owned = f"{says(audit, inner)} {_POOLED}" if inner and says(audit, inner) else says(audit, found.attack)
     return f"{told} {owned}".strip()
@@ -143,7 +145,7 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
 
 def _level(audit: AuditRead, found: HeadlineOf) -> str:
     """What the same network finds where nothing is protected, by the same half of the people where that is told."""
-    if _bare(audit, found) or found.k is None:
+    if _bare(audit, found) or found.k is None or found.embedder == NO_NETWORK:
         return ""
     if not _searching(found):
         return _pooled_level(audit, found)
@@ -223,7 +225,7 @@ def _photo_in_hand(audit: AuditRead, found: HeadlineOf) -> str:
         things = "searches" if _searching(worst) else "people"
         return (
             f"Somebody who holds the very photos that were protected succeeds in {between(worst)} of the {things}, by "
-            f"the strongest of the attacks tried ({attack_name(worst.attack, short=True)}, network {worst.embedder})."
+            f"the strongest of the attacks tried ({attack_name(worst.attack, short=True)}, {whose(worst.embedder)})."
         )
     for attack in audit.everybody:
         at = attack.shown(audit.k)

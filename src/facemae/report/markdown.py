@@ -12,8 +12,8 @@ LEAKAGE_NOTE = (
     "gallery fixed."
 )
 OPEN_SET_NOTE = (
-    "A rate of false alarms x is reported only with at least 10/x trials from at least 50 non-members, five of whom "
-    "raise alarms."
+    "A rate of false alarms x is reported only with at least 10/x trials from at least 50 and 2/x non-members, five of "
+    "whom raise alarms."
 )
 PAIRED_NOTE = "Conditional on the generators that were trained. Intervals that include 0 settle nothing."
 

@@ -229,7 +229,7 @@ class VerifySpec(Frozen):
 
 
 AttackerName = Literal[
-    "template", "imitator", "parrot", "cross-matcher", "inverter", "visible", "membership", "metadata"
+    "template", "pixels", "imitator", "parrot", "cross-matcher", "inverter", "visible", "membership", "metadata"
 ]
 FalseRate = Annotated[float, Field(gt=0, lt=1)]
 
@@ -237,11 +237,12 @@ FalseRate = Annotated[float, Field(gt=0, lt=1)]
 class AuditSpec(Grown):
     """`audit`: closed-set retrieval (Eq. 3) with chance, control and curves over the number of identities.
 
-    ``suite`` "retrieval" is that alone; "quick" adds everything that learns nothing (templates, linking, unlinkability,
-    metadata), "full" every attacker whose inputs are given. ``attackers``: only these beside retrieval. ``steps`` and
-    ``masks``: the budget of attackers who train, and passes through the process of those who imitate. ``fpirs``: None
-    is 0.1 and 0.01, and in the larger suites 0.001. ``trained_on``: by embedder, what it was trained on, in words.
-    ``precision``: of every network that only looks; those that attackers train always choose it themselves.
+    ``suite`` "retrieval" is that alone; "quick" adds everything that learns nothing (templates, pixels, linking,
+    unlinkability, metadata), "full" every attacker whose inputs are given. ``attackers``: only these beside retrieval.
+    ``steps`` and ``masks``: the budget of attackers who train, and passes through the process of those who imitate.
+    ``fpirs``: None is 0.1 and 0.01, and in the larger suites 0.001. ``trained_on``: by embedder, what it was trained
+    on, in words. ``precision``: of every network that only looks; those that attackers train always choose it
+    themselves.
     """
 
     normalize: Normalisation | None = None
@@ -286,7 +287,7 @@ class AuditSpec(Grown):
 
 SUITES: dict[str, tuple[AttackerName, ...]] = {
     "retrieval": (),
-    "quick": ("template", "metadata"),
+    "quick": ("template", "pixels", "metadata"),
     "full": get_args(AttackerName),
 }
 

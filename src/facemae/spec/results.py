@@ -15,6 +15,9 @@ IMITATED = "released-by-same-process to released"
 ITS_OWN = "its own"
 """In the place of an embedder where an attacker trains one."""
 
+NO_NETWORK = "no network"
+"""The same where an attacker compares pictures without one."""
+
 EVERYBODY = "all"
 """The subset of all probes; others are named by the source they were imported from."""
 

@@ -103,7 +103,10 @@ def size_findings(original: Collection, released: Collection) -> Iterator[Findin
     if alone and len(ours) > 1 and len(theirs) > 1:
         shown = [who for who, size in theirs.items() if size in alone]
         rows = set(np.flatnonzero(np.isin(released.person, shown)).tolist())
-        what = f"photos of {len(shown)} people who alone have so many, in the originals as in the release"
+        what = (
+            f"photos of {len(shown)} people with a number of photos that nobody else has: who knows the number knows "
+            f"the person"
+        )
         yield _finding("group_sizes", "unique size", what, rows, released, "note")
 
 

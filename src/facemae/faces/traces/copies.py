@@ -60,7 +60,7 @@ def copy_findings(
         _copied("identical pixels", "pictures have every pixel of an original", same_pixels, released, None, _DIGEST),
         _copied(
             "near copy",
-            "pictures are an original encoded, resized, mirrored or turned anew",
+            "pictures are so like one original that they pass for it encoded, resized, mirrored or turned anew",
             near,
             released,
             alarm,

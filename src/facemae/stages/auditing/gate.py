@@ -191,8 +191,8 @@ def _missing(limit: Limit) -> str:
     larger = "suite quick or full, and a release that is not the originals themselves"
     return {
         "top": f"{limit.at:g} among the audit's k",
-        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {10 / (limit.at or 1):.0f} photos of 50 people, "
-        "of whom five raise alarms",
+        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {10 / (limit.at or 1):.0f} photos of "
+        f"{max(50, 2 / (limit.at or 1)):.0f} people, of whom five raise alarms",
         "tar@far": f"{limit.at:g} among fars, {larger}, of 50 people",
         "dsys": larger,
         "metadata": f"{larger}, with metadata among its attackers",

@@ -13,6 +13,7 @@ from facemae.attacks import (
     Imitator,
     Inverter,
     Parrot,
+    Pixels,
     Retrieval,
     Template,
     Visible,
@@ -21,7 +22,7 @@ from facemae.attacks import (
 from facemae.faces.faceset import FaceSet
 from facemae.measure import linking, membership, pair_scores, template_leakage, unlinkability
 from facemae.spec.recipe import AttackerName
-from facemae.spec.results import IMITATED, ITS_OWN, RELEASED, UNPROTECTED
+from facemae.spec.results import IMITATED, ITS_OWN, NO_NETWORK, RELEASED
 from facemae.stages.auditing.family import Found, Head
 from facemae.stages.auditing.owned import Belongings
 from facemae.stages.auditing.process import ratio_of
@@ -63,8 +64,8 @@ class Suite:
             if scene.released is not None:
                 self._say(RELEASED, Retrieval.says, name, None)
             for attacker in asked:
-                # Whoever trains a network of their own does so once, whatever the judges are.
-                if attacker != "parrot" or number == 0:
+                # Whoever trains a network of their own, or needs none, does so once, whatever the judges are.
+                if attacker not in ("parrot", "pixels") or number == 0:
                     self._attack(attacker, name)
 
     # ---- attacks ------------------------------------------------------------------------------------------------
@@ -83,6 +84,8 @@ class Suite:
     def _attack(self, attacker: AttackerName, judge: str) -> None:
         if attacker == "template":
             self._pooled(Retrieval(), Retrieval().fit(self._have.owned(judge)), judge)
+        elif attacker == "pixels":
+            self._by(Pixels(), judge, self.scene.settings, called=NO_NETWORK)
         elif attacker == "parrot":
             self._by(Parrot(), judge, self.scene.settings, called=ITS_OWN)
             if self._have.process is not None:
@@ -143,7 +146,7 @@ class Suite:
     # ---- measures: computed on one rank, for nothing in them is shared -------------------------------------------
 
     def _measure(self, sides: Sides, same_photo: str) -> None:
-        """Linking, and unlinkability where something is protected."""
+        """Linking and unlinkability; of the originals themselves they are the level that protection has to lower."""
         if not self.scene.world.main:
             return
         spec, probes, gallery = self.scene.spec, sides.probes, sides.gallery
@@ -154,8 +157,7 @@ class Suite:
         how = {"seed": spec.seed, "replicates": spec.replicates}
         head = {"attack": sides.attack, "embedder": sides.embedder}
         self.found.linking.append((head | {"same_photo": same_photo}, linking(scores, fars=spec.fars, **how)))
-        if sides.attack != UNPROTECTED:
-            self.found.unlinkability.append((head | {"same_photo": same_photo}, unlinkability(scores, **how)))
+        self.found.unlinkability.append((head | {"same_photo": same_photo}, unlinkability(scores, **how)))
 
     def _templates(self, sides: Sides, settings: tuple[str, ...]) -> None:
         if not self.scene.world.main or "template" not in self.scene.spec.asked:
