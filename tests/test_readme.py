@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"<!-- results/(\S+)\.json K=(\d) -->\n(.*?)\n<!-- end -->", re.DOTALL)
+WORST = re.compile(r"<!-- results/(\S+)\.json worst -->\n(.*?)\n<!-- end -->", re.DOTALL)
 
 
 def table(results: dict, k: int) -> list[str]:
@@ -45,3 +46,17 @@ def test_the_tables_are_those_of_the_results() -> None:
     for name, k, shown in blocks:
         results = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
         assert shown.splitlines() == table(results, int(k)), f"rebuild the table of results/{name}.json"
+
+
+def test_the_worst_cases_are_those_of_the_audits() -> None:
+    blocks = WORST.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    if not blocks:
+        pytest.fail("the README shows no worst case")
+    for name, shown in blocks:
+        audits = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))["releases"]
+        told = [
+            (label, *(rate(audit[key]) if audit[key] else "–" for key in ("headline", "headline_same_photo")))
+            for label, audit in audits.items()
+        ]
+        lines = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in shown.splitlines()[2:]]
+        assert sorted(lines) == sorted(told), f"rebuild the worst cases of results/{name}.json"

@@ -80,12 +80,16 @@ def _utility(points: Sequence[UtilityPoint]) -> str:
 def _brief(audit: AuditRead) -> str:
     """One release in a few sentences: strongest, strongest with the photo in hand, plain search, the model."""
     found, same = audit.headline, audit.headline_same_photo
-    if found is None or not found.k or not audit.protected:
-        return f"{headline(audit).title}{f' {within(found.k)}' if found and found.k else ''}."
+    if found is None or not found.k:
+        return f"{headline(audit).title}."
+    who = (
+        "Who holds other photos of the people than those that were protected: the strongest attacker tried"
+        if audit.protected
+        else "Nothing is protected here: the strongest attacker tried"
+    )
     told = [
-        f"Who holds other photos of the people than those that were protected: the strongest attacker tried finds "
-        f"{share(found.value)} {_things(found)} {within(found.k)}, {between(found)}, by {_who(found)}; blind guessing "
-        f"finds {percent(found.chance)}."
+        f"{who} finds {share(found.value)} {_things(found)} {within(found.k)}, {between(found)}, by {_who(found)}; "
+        f"blind guessing finds {percent(found.chance)}."
     ]
     if same and same.same_photo == "include":
         told.append(

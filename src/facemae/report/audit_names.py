@@ -53,7 +53,8 @@ def pairs_name(name: str, same_photo: str = "exclude") -> str:
 
 def says(audit: AuditRead, name: str) -> str:
     """Who attacks, what they own, and what success means."""
-    return audit.says(name) or _SAYS.get(name, "")
+    said = audit.says(name) or _SAYS.get(name, "")
+    return said.replace("As retrieval,", f"As {PLAIN[RELEASED]},")
 
 
 def inner_attack(name: str) -> str:
