@@ -76,7 +76,7 @@ def test_a_stranger_whose_photos_all_alarm_is_one_witness() -> None:
     probes, members, others, strangers, gallery = three_sets(60)
     quiet = nonmember_control(probes, members, others, strangers, gallery, members, fpirs=(0.1,), seed=0, replicates=5)
     assert quiet.points[0].rate is not None
-    # Six of the strangers' photos are copies of a member's, all of one person: the threshold would rest on four people.
+    # Eight more photos of one stranger, copies of a member's: of twelve alarms at 10 % few would be other people's.
     loud = np.append(strangers, np.repeat(strangers[0], 8))
     copies = np.concatenate([others, np.repeat(gallery[:1], 8, axis=0)])
     found = nonmember_control(probes, members, copies, loud, gallery, members, fpirs=(0.1,), seed=0, replicates=5)

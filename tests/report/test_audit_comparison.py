@@ -2,10 +2,14 @@
 
 import copy
 
+import pytest
 from audits import full
 
+from facemae.errors import DataError
 from facemae.report import comparison_markdown
 from facemae.report.audit_reading import AuditRead
+
+NAMED = "Searches that find the right person within the first 2 guesses, network {}"
 
 
 def cells(page: str, caption: str) -> dict[str, list[str]]:
@@ -86,3 +90,41 @@ def test_whom_too_few_strangers_met_is_named_below_the_table_and_has_no_row() ->
     assert line.endswith(": plain search.")
     assert "| plain search, phi |" not in page.split("(TPIR at FPIR)**")[1].split("**")[0]
     assert "| cross-matcher, phi |" in page.split("(TPIR at FPIR)**")[1].split("**")[0]
+
+
+def test_who_holds_the_photo_and_what_is_no_better_than_chance_is_said_in_the_sentence() -> None:
+    found = full()
+    found["headline"] |= {"same_photo": "include", "verdict": "not distinguishable from chance"}
+    page = comparison_markdown({"One": AuditRead.model_validate(found)}, title="One")
+    line = next(line for line in page.splitlines() if line.startswith("- **One**"))
+    assert "Who holds the very photos that were protected: the strongest" in line
+    assert "other photos of the people:" not in line
+    assert "not distinguishable from chance, which is no proof of safety" in line
+
+
+def test_a_network_that_only_one_audit_used_has_its_table() -> None:
+    other = full()
+    for attack in other["attacks"]:
+        attack["embedder"] = attack["embedder"].replace("iresnet18", "vit_t")
+    both = {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(other)}
+    searches = cells(comparison_markdown(both, title="Both"), NAMED.format("vit_t"))
+    assert searches["plain search"][0] == "–"
+    assert searches["plain search"][1].startswith("7.20 %")
+
+
+def test_no_audit_and_audits_about_other_numbers_of_guesses_get_one_line() -> None:
+    with pytest.raises(DataError, match="audits side by side: got none"):
+        comparison_markdown({}, title="None")
+    other = full()
+    other["headline"] |= {"k": 3}
+    both = {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(other)}
+    with pytest.raises(DataError, match="got K = 2, 3"):
+        comparison_markdown(both, title="Both")
+
+
+def test_where_nothing_was_found_beside_the_pixels_that_is_said() -> None:
+    clean = full()
+    clean["metadata"]["findings"] = []
+    page = comparison_markdown({"Clean": AuditRead.model_validate(clean)}, title="Clean")
+    assert "Nothing was found at: Clean." in page
+    assert cells(page, "Traces beside the pixels")["–"][0] == "none"

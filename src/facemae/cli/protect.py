@@ -9,6 +9,7 @@ import typer
 from facemae.cli.common import execution, networks, say
 from facemae.cli.options import AsJson, Device, Recipe
 from facemae.errors import RecipeError
+from facemae.spec.results import NO_NETWORK
 
 if TYPE_CHECKING:
     from facemae.stages.protect import Specs
@@ -102,8 +103,9 @@ def lines(told: dict[str, Any]) -> list[str]:
     found = [f"release of {told['records']:,} images of {told['identities']:,} people in {told['out']}"]
     worst = told["headline"]
     if worst is not None:
+        by = "without a network" if worst["embedder"] == NO_NETWORK else f"under {worst['embedder']}"
         found.append(
-            f"worst case: {worst['attack']} under {worst['embedder']} (same photo {worst['same_photo']}d): "
+            f"worst case: {worst['attack']} {by} (same photo {worst['same_photo']}d): "
             f"{worst['value']:.2%} [{worst['low']:.2%}, {worst['high']:.2%}] at K={worst['k']}, "
             f"chance {worst['chance']:.2%}"
         )

@@ -56,7 +56,7 @@ class TwoSamples:
         negatives that score at least as high as the fifth of their people, in the order of each one's highest score;
         None with fewer than 50 people. Photos of one loud stranger are not ten witnesses: with fewer people the
         bootstrap over them sees too little of how few they are. Simulated coverage of the 95 % interval at half as many
-        was 84 to 93 %, at 2 / people and above 92 to 97 % (docs/log.md, ``loud strangers`` in
+        was 84 to 93 % (docs/log.md), at 2 / people and above 92 to 97 % (at 1 %: ``loud strangers`` in
         benchmarks/audit_coverage.py).
         """
         people = int((self.strata == 1).sum())

@@ -2,10 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from facemae.errors import DataError
 from facemae.report import audit_matrices as matrices
 from facemae.report.audit_markdown import part
 from facemae.report.audit_models import HeadlineOf
-from facemae.report.audit_names import attack_name, between, inner_attack, pooled, says, share, whose, within
+from facemae.report.audit_names import (
+    attack_name,
+    between,
+    chance_told,
+    inner_attack,
+    pooled,
+    says,
+    share,
+    whose,
+    within,
+)
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_sections import Section, glossary
 from facemae.report.audit_tables import networks_grid
@@ -16,8 +27,9 @@ from facemae.report.tables import without_empty
 from facemae.report.wording import count, percent
 from facemae.spec.results import RELEASED
 
-INTRODUCTION = """Every release shows the same people, and the same attackers looked for them. Each number is a measured
-lower bound on what an attacker learns, never the most that anybody could."""
+INTRODUCTION = """Every release shows the same people. Not every attacker could be tried on every release (see the last
+part): one that met fewer attackers looks safer than it is. What an attacker finds is a measured lower bound on what
+they could learn, never the most that anybody could."""
 
 WORST = """The strongest attacker and network were chosen among all that were tried on one half of the people; the
 number was measured on the other half, who had no part in the choice. Do not read the largest number of another table as
@@ -40,8 +52,11 @@ def comparison_markdown(
     """What each release gives away in a sentence, worst cases, who attacked, and every measure by attacker.
 
     ``about``: what each release is, by its label.
+
+    Raises:
+        DataError: no audit, or audits about different numbers of guesses.
     """
-    whole = max(audits.values(), key=lambda audit: len(audit.attacks))
+    whole = _joined(audits)
     what = about or {}
     told = [
         f"**{plain(label)}**{f' ({plain(what[label])})' if label in what else ''}. {plain(_brief(audit))}"
@@ -69,6 +84,20 @@ def comparison_markdown(
     return "\n\n".join(text for text in (*parts, made_by) if text) + "\n"
 
 
+def _joined(audits: matrices.Audits) -> AuditRead:
+    """The audit that met most attackers, with the networks that only others used."""
+    ks = {audit.k for audit in audits.values()}
+    if len(ks) != 1:
+        got = f"K = {', '.join(map(str, sorted(ks)))}" if ks else "none"
+        raise DataError("audits side by side", got=got, needed="audits about one number of guesses")
+    whole = max(audits.values(), key=lambda audit: len(audit.attacks))
+    known = {network.name for network in whole.networks}
+    networks = {network.name: network for audit in audits.values() for network in audit.networks}
+    others = tuple(row for audit in audits.values() for row in audit.attacks if row.embedder not in known)
+    embedders = (*whole.networks, *(network for name, network in networks.items() if name not in known))
+    return whole.model_copy(update={"attacks": whole.attacks + others, "embedders": embedders})
+
+
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
@@ -82,33 +111,35 @@ def _brief(audit: AuditRead) -> str:
     found, same = audit.headline, audit.headline_same_photo
     if found is None or not found.k:
         return f"{headline(audit).title}."
-    who = (
-        "Who holds other photos of the people than those that were protected: the strongest attacker tried"
-        if audit.protected
-        else "Nothing is protected here: the strongest attacker tried"
-    )
-    told = [
-        f"{who} finds {share(found.value)} {_things(found)} {within(found.k)}, {between(found)}, by {_who(found)}; "
-        f"blind guessing finds {percent(found.chance)}."
-    ]
-    if same and same.same_photo == "include":
-        told.append(
-            f"Who holds the very photos that were protected: {between(same)} of the {_things(same)}, by {_who(same)}."
-        )
+    held = "the very photos that were protected" if found.same_photo == "include" else "other photos of the people"
+    who = f"Who holds {held}" if audit.protected else "Nothing is protected here"
+    told = [f"{who}: {_finds(found)}; blind guessing succeeds in {percent(found.chance)}{_untold(found)}."]
+    if same and same.same_photo != found.same_photo:
+        told.append(f"Who holds the very photos that were protected: {_finds(same)}{_untold(same)}.")
     singly = [row for row in audit.everybody if row.attack == RELEASED and row.same_photo == "exclude"]
     plainly = [(at.value, row.embedder) for row in singly if (at := row.shown(audit.k))]
     if plainly:
         most, network = max(plainly)
-        told.append(f"A plain search by one other photo succeeds in {share(most)} searches ({network}).")
+        told.append(
+            f"The paper's attack, a plain search by one other photo, succeeds in at most {share(most)} searches "
+            f"({network}; counted over everybody)."
+        )
     return " ".join((*told, *_trained(audit)))
 
 
-def _things(found: HeadlineOf) -> str:
-    return "people" if pooled(found.attack) else "searches"
+def _finds(found: HeadlineOf) -> str:
+    """ "the strongest attacker tried (inverter, network phi) finds about 12 of 100 people within …, 12.30 % (…)"."""
+    who = f"{attack_name(found.attack, short=True)}, {whose(found.embedder)}"
+    does = "finds" if pooled(found.attack) else "succeeds in"
+    things = "people" if pooled(found.attack) else "searches"
+    return (
+        f"the strongest attacker tried ({who}) {does} {share(found.value)} {things} {within(found.k or 1)}, "
+        f"{between(found)}"
+    )
 
 
-def _who(found: HeadlineOf) -> str:
-    return f"{attack_name(found.attack, short=True)}, {whose(found.embedder)}"
+def _untold(found: HeadlineOf) -> str:
+    return "" if chance_told(found.verdict) else " (not distinguishable from chance, which is no proof of safety)"
 
 
 def _trained(audit: AuditRead) -> list[str]:
@@ -132,7 +163,8 @@ def _attackers(audits: matrices.Audits) -> list[tuple[str, str]]:
         "the attacker named takes all their photos of a person together, and all released pictures under one number as "
         "well (the release gives all pictures of a person one number); success is the right person's number."
     )
-    extra = [("template of … (all images)", pooling)]
+    templates = any(inner_attack(row.attack) for audit in audits.values() for row in audit.everybody)
+    extra = [("template of … (all images)", pooling)] if templates else []
     return [(name, what) for name, what in told.items() if what] + extra
 
 
@@ -142,7 +174,8 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
         Section(
             "Networks in the attackers' hands",
             "A weak network finds little, whatever was released; a better one than these may find more. The loss "
-            "network is the one that the generator was trained against. “Its own”: the attacker trains one.",
+            "network is the one that the generator was trained against. “Its own”: the attacker trains one. “No "
+            "network”: pixels are compared.",
             (networks_grid(whole),),
         ),
         Section(
@@ -156,7 +189,8 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
             "Above, everybody who is looked for is in the set. Here strangers are looked for as well, and the attacker "
             "names somebody only above a threshold at which so few strangers are named; a member counts when named "
             "rightly. A rate below that of the strangers means that hardly anybody is named rightly. AUC asks less: "
-            "whether a member's best match scores higher than a stranger's, whomever it shows.",
+            "whether a member's best match scores higher than a stranger's, whomever it shows. Neither is tested "
+            "against chance: an interval of the AUC that holds 0.5 tells nothing.",
             (matrices.strangers_grid(audits), matrices.members_grid(audits)),
             note=matrices.silent_note(audits),
         ),
@@ -176,8 +210,8 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
         ),
         Section(
             "Beside the pixels",
-            f"Files, names, order, times and hidden fields. Critical gives a photo or person away; a note is told for "
-            f"completeness. {matrices.clean_note(audits)}",
+            f"Files, names, order, times and hidden fields. Critical gives a photo or person away; a warning links or "
+            f"dates pictures; a note is told for completeness. {matrices.clean_note(audits)}",
             (matrices.beside_grid(audits),),
         ),
         Section(

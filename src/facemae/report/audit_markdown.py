@@ -6,7 +6,7 @@ from facemae.report.audit_models import EmbedderOf
 from facemae.report.audit_names import attack_name, pairs_name, whose
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_sections import Section, glossary, sections
-from facemae.report.audit_tables import methods, severities, unmeasured_grid
+from facemae.report.audit_tables import methods, severities, taught_on, unmeasured_grid
 from facemae.report.audit_utility import UtilityPoint
 from facemae.report.audit_words import NOT_MEANT, headline
 from facemae.report.markdown import plain, table
@@ -74,7 +74,7 @@ def _measured(audit: AuditRead) -> list[str]:
 
 
 def _role(network: EmbedderOf) -> str:
-    taught = f"trained on {network.trained_on or 'people not known'}"
+    taught = f"trained on {taught_on(network)}"
     return f"the loss network; {taught}" if network.loss_network else taught
 
 

@@ -8,7 +8,7 @@ from facemae.report.audit_names import NEVER_RUN, attack_name, chance_told, pair
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid
-from facemae.report.wording import ABSENT, decimal, percent, rate
+from facemae.report.wording import ABSENT, count, decimal, percent, rate
 
 Audits = Mapping[str, AuditRead]
 """By the label of the release."""
@@ -19,8 +19,8 @@ FALSE_ALARMS = 0.01
 NOT_TOLD = " †"
 MARK = (
     "†: not distinguishable from chance, by a test for all attacks and networks of an audit together (5 %): so it may "
-    "stand where one interval alone lies above blind guessing. Where it is missing, right people score otherwise than "
-    "wrong ones. –: not run, or not asked of this release."
+    "stand where one interval alone lies above blind guessing. Without it, right people score otherwise than wrong "
+    "ones. –: not run, or not asked of this release."
 )
 
 Cell = tuple[str, str, str]
@@ -101,7 +101,7 @@ def _strangers(audits: Audits) -> list[Cell]:
 def _silent(audits: Audits) -> list[str]:
     cells = _strangers(audits)
     heard = {row for row, _, cell in cells if cell not in (NOT_MEASURABLE, ABSENT)}
-    return [row for row in dict.fromkeys(row for row, _, _ in cells) if row not in heard]
+    return [row for row in dict.fromkeys(row for row, _, cell in cells if cell == NOT_MEASURABLE) if row not in heard]
 
 
 def members_grid(audits: Audits) -> Grid:
@@ -123,13 +123,15 @@ def accepted_grid(audits: Audits) -> Grid:
 
 def errors_grid(audits: Audits) -> Grid:
     """Where both kinds of mistakes are equally frequent."""
-    cells = _pairs(audits, lambda row: f"{rate_cell(row.eer)}, wrong people {percent(row.eer.control)}")
+    cells = _pairs(audits, lambda row: rate_cell(row.eer), lambda row: f", wrong people {percent(row.eer.control)}")
     return _matrix("Equal error rate (50 % is blind, 0 % sure)", audits, cells)
 
 
-def _pairs(audits: Audits, cell: Callable[[LinkingOf], str]) -> list[Cell]:
+def _pairs(
+    audits: Audits, cell: Callable[[LinkingOf], str], beside: Callable[[LinkingOf], str] = lambda row: ""
+) -> list[Cell]:
     return [
-        (_whose(row), label, _marked(cell(row), row.verdict))
+        (_whose(row), label, _marked(cell(row), row.verdict) + beside(row))
         for label, audit in audits.items()
         for row in audit.linking
     ]
@@ -138,7 +140,7 @@ def _pairs(audits: Audits, cell: Callable[[LinkingOf], str]) -> list[Cell]:
 def scores_grid(audits: Audits) -> Grid:
     """How much scores tell of who is who, beside the most that they seem to tell of the wrong people."""
     cells = [
-        (_whose(row), label, _marked(f"{decimal(row)}, luck gives up to {row.bound:.3f}", row.verdict))
+        (_whose(row), label, f"{_marked(decimal(row), row.verdict)}, luck gives up to {row.bound:.3f}")
         for label, audit in audits.items()
         for row in audit.unlinkability
     ]
@@ -164,11 +166,12 @@ def model_grid(audits: Audits) -> Grid:
 def beside_grid(audits: Audits) -> Grid:
     """What leaks beside the pixels."""
     lines = tuple(
-        (label, finding.severity, finding.what)
+        (label, finding.severity, finding.what, f"{count(finding.count)} of {count(finding.of)}")
         for label, audit in audits.items()
         for finding in (audit.metadata.findings if audit.metadata else ())
     )
-    return Grid("Traces beside the pixels", ("Release", "Severity", "What was found"), lines)
+    nothing = (ABSENT, "none", "nothing was found wherever somebody looked", ABSENT)
+    return Grid("Traces beside the pixels", ("Release", "Severity", "What was found", "Files"), lines or (nothing,))
 
 
 def clean_note(audits: Audits) -> str:

@@ -59,8 +59,8 @@ def _retrieval(audit: AuditRead) -> Section:
         "Who attacked, and what they found",
         f"Each attacker looks for every person with one photo at a time, and a search counts as a hit when the right "
         f"person is among the {within} found most alike. Rows called “template” take all photos of a person together, "
-        f"and all pictures under one number; there a hit is the right person's number. An attacker called “its own” "
-        f"in the place of a network trains one.",
+        f"and all pictures under one number; there a hit is the right person's number. “Its own” in the place of a "
+        f"network: the attacker trains one; “no network”: pixels are compared.",
         (tables.attackers_grid(audit), tables.findings_grid(audit)),
         (
             (

@@ -1,6 +1,6 @@
 """Searches, traces beside the pixels and networks as tables of words; nothing is computed."""
 
-from facemae.report.audit_models import AtK, Attack, Controlled, FindingOf
+from facemae.report.audit_models import AtK, Attack, Controlled, EmbedderOf, FindingOf
 from facemae.report.audit_names import attack_name, says, within
 from facemae.report.audit_reading import AuditRead
 from facemae.report.tables import Grid, without_empty
@@ -141,7 +141,7 @@ def networks_grid(audit: AuditRead) -> Grid:
         (
             network.name,
             network.source or ABSENT,
-            network.trained_on or _WITHOUT_A_FILE.get(network.name, ("not known", ""))[0],
+            taught_on(network),
             _WITHOUT_A_FILE.get(network.name, ("", _ROLES[network.loss_network]))[1],
             ", ".join(
                 f"{name} {accuracy(found.value, found.low, found.high)}" for name, found in network.strength.items()
@@ -153,6 +153,11 @@ def networks_grid(audit: AuditRead) -> Grid:
     )
     columns = ("Network", "File", "Trained on", "Role", "Own accuracy", f"Finds without protection, K = {audit.k}")
     return without_empty(Grid("Networks in the attackers' hands", columns, lines))
+
+
+def taught_on(network: EmbedderOf) -> str:
+    """Whose photos a network was trained on, as far as it is told."""
+    return network.trained_on or _WITHOUT_A_FILE.get(network.name, ("people not known", ""))[0]
 
 
 def unmeasured_grid(audit: AuditRead) -> Grid:

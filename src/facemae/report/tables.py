@@ -19,6 +19,7 @@ from facemae.report.wording import (
 )
 from facemae.spec.results import (
     EVERYBODY,
+    NO_NETWORK,
     LeakageResult,
     Results,
     RowResult,
@@ -115,7 +116,7 @@ def worst_grid(results: Results) -> Grid:
     lines = tuple(
         (
             row.label,
-            f"{found.attack}, judge {found.embedder}",
+            f"{found.attack}, {NO_NETWORK if found.embedder == NO_NETWORK else f'judge {found.embedder}'}",
             found.same_photo,
             str(found.k),
             rate(found.value, found.low, found.high),

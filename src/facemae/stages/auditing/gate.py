@@ -1,12 +1,13 @@
 """The release gate: which attacks find more than an owner allows."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from facemae.errors import RecipeError
 from facemae.spec.recipe import AuditSpec
-from facemae.spec.results import EVERYBODY, UNPROTECTED
+from facemae.spec.results import EVERYBODY, NO_NETWORK, UNPROTECTED
 
 SEVERITIES = ("none", "note", "warning", "critical")
 _AT = ("tpir@fpir", "tar@far", "tpr@fpr")
@@ -184,15 +185,21 @@ def _named(section: str, row: Mapping[str, Any]) -> str:
     if section == "membership":
         return f"membership by {row['score']}"
     templates = "templates, " if section == "templates" else ""
-    return f"{templates}{row['attack']} under {row['embedder']} (same photo {row['same_photo']}d)"
+    by = "without a network" if row["embedder"] == NO_NETWORK else f"under {row['embedder']}"
+    return f"{templates}{row['attack']} {by} (same photo {row['same_photo']}d)"
+
+
+def _at_least(times: int, limit: Limit) -> int:
+    return math.ceil(times / (limit.at or 1) - 1e-9)
 
 
 def _missing(limit: Limit) -> str:
     larger = "suite quick or full, and a release that is not the originals themselves"
     return {
         "top": f"{limit.at:g} among the audit's k",
-        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {10 / (limit.at or 1):.0f} photos of "
-        f"{max(50, 2 / (limit.at or 1)):.0f} people, of whom five raise alarms",
+        "tpir@fpir": f"{limit.at:g} among fpirs, and --nonmembers with {_at_least(10, limit)} photos of "
+        f"{max(50, _at_least(2, limit))} people, of whom five raise alarms ({_at_least(10, limit)} people for "
+        "templates, which ask once a person)",
         "tar@far": f"{limit.at:g} among fars, {larger}, of 50 people",
         "dsys": larger,
         "metadata": f"{larger}, with metadata among its attackers",
