@@ -41,7 +41,8 @@ class _Detail(nn.Module):
 class Pixels:
     """cos(d(x), d(y)), d a grey thumbnail of ``SIDE`` x ``SIDE`` less its blur; hidden cells filled from those nearby.
 
-    What it finds needs neither a network nor anything learned: mostly the very photo, and photos of one sitting.
+    What it finds needs neither a network nor anything learned: mostly the very photo, and photos of one sitting. Twice
+    the size finds a little more at four times the cost (docs/log.md).
     """
 
     name: str = "pixels"
