@@ -32,9 +32,9 @@ ABOUT = {
     "Original": "the photos as they are",
     "Original, blurred": "every photo blurred until it is as soft as MAE's pictures",
     "75 % masked": "a quarter of the cells of every photo, the others grey",
-    "MAE": "that quarter, completed by a model trained to restore pixels; every pixel is the model's",
+    "MAE": "that quarter, completed by a model trained to restore pixels; no pixel is copied",
     "MAE, visible patches pasted": "the same, with the true quarter pasted back",
-    "FaceMAE": "that quarter, completed by a model trained to please the loss network; every pixel is the model's",
+    "FaceMAE": "that quarter, completed by a model trained to please the loss network; no pixel is copied",
 }
 
 

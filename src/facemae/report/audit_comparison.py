@@ -29,11 +29,13 @@ from facemae.spec.results import RELEASED
 
 INTRODUCTION = """Every release shows the same people. Not every attacker could be tried on every release (see the last
 part): one that met fewer attackers looks safer than it is. What an attacker finds is a measured lower bound on what
-they could learn, never the most that anybody could."""
+they could learn, never the most that anybody could: an interval tells how exactly it was measured, not what a better
+attacker would find."""
 
 WORST = """The strongest attacker and network were chosen among all that were tried on one half of the people; the
 number was measured on the other half, who had no part in the choice. Do not read the largest number of another table as
-the worst case: the largest of many owes some of its size to luck."""
+the worst case: the largest of many owes some of its size to luck. “Distinguishable from chance” means that the attack
+works. Releases whose intervals overlap are not told apart by them."""
 
 USEFUL = """A recogniser was trained on each set and asked of pairs of unprotected photos of other people whether they
 show one person (50 % is guessing): that accuracy says how useful the set is. Wanted: a high accuracy and a low worst
@@ -121,7 +123,7 @@ def _brief(audit: AuditRead) -> str:
     if plainly:
         most, network = max(plainly)
         told.append(
-            f"The paper's attack, a plain search by one other photo, succeeds in at most {share(most)} searches "
+            f"The measure of the paper alone, a plain search by one other photo, would say {share(most)} searches "
             f"({network}; counted over everybody)."
         )
     return " ".join((*told, *_trained(audit)))
@@ -197,7 +199,9 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
         Section(
             "Are two pictures of one person?",
             "One photo and one released picture are laid side by side. D_sys sums up the scores of all such pairs and "
-            "is above 0 even where nothing can be joined: beside it stands what luck gives.",
+            "is above 0 even where nothing can be joined: beside it stands what luck gives. “Wrong people”: the same "
+            "asked for somebody else. An error above 50 % says that the scores point the wrong way, for right people "
+            "and wrong ones alike.",
             (matrices.accepted_grid(audits), matrices.errors_grid(audits), matrices.scores_grid(audits)),
             note=matrices.MARK,
         ),
@@ -211,7 +215,8 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
         Section(
             "Beside the pixels",
             f"Files, names, order, times and hidden fields. Critical gives a photo or person away; a warning links or "
-            f"dates pictures; a note is told for completeness. {matrices.clean_note(audits)}",
+            f"dates pictures; a note is told for completeness. Copies are told by a strict rule: where none is found, "
+            f"the attackers with the protected photo in hand may find it all the same. {matrices.clean_note(audits)}",
             (matrices.beside_grid(audits),),
         ),
         Section(
@@ -234,6 +239,7 @@ def _searched(whole: AuditRead) -> str:
     pooling = next((at for row in whole.everybody if inner_attack(row.attack) and (at := row.shown(whole.k))), None)
     together = f", and in {percent(pooling.chance)} of the people where pictures are taken together" if pooling else ""
     return (
+        f"“Search, nothing protected” is no attack on a release: it stands beside all of them for comparison. "
         f"{count(single.trials)} searches by one photo each among {count(single.identities)} people; a hit: the right "
         f"person is {within(whole.k)}. Blind guessing succeeds in {percent(single.chance)} of the searches{together}. "
         f"The attacker holds other photos than the protected ones, unless it is said. Counted over everybody; the "

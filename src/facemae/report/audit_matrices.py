@@ -18,9 +18,9 @@ FALSE_ALARMS = 0.01
 
 NOT_TOLD = " †"
 MARK = (
-    "†: not distinguishable from chance, by a test for all attacks and networks of an audit together (5 %): so it may "
-    "stand where one interval alone lies above blind guessing. Without it, right people score otherwise than wrong "
-    "ones. –: not run, or not asked of this release."
+    "†: not distinguishable from chance. Luck may explain it, allowing for all attacks and networks of an audit "
+    "together (5 %), even where its own interval lies above blind guessing. Without it, right people score otherwise "
+    "than wrong ones. –: not run, or not asked of this release (the originals are searched as “nothing protected”)."
 )
 
 Cell = tuple[str, str, str]
