@@ -9,7 +9,6 @@ import typer
 from facemae.cli.common import execution, networks, say
 from facemae.cli.options import AsJson, Device, Recipe
 from facemae.errors import RecipeError
-from facemae.spec.results import NO_NETWORK
 
 if TYPE_CHECKING:
     from facemae.stages.protect import Specs
@@ -100,6 +99,8 @@ def specs(recipe: str | None, settings: Sequence[str]) -> "Specs":
 
 def lines(told: dict[str, Any]) -> list[str]:
     """Where the release is, its worst case, and where the way back is."""
+    from facemae.spec.results import NO_NETWORK
+
     found = [f"release of {told['records']:,} images of {told['identities']:,} people in {told['out']}"]
     worst = told["headline"]
     if worst is not None:
