@@ -95,7 +95,9 @@ def main() -> None:
         run_side_by_side([plan], {0: [job.name for job in plan.jobs()]}, asked.jobs, execution)
     plan.run()
     name, directories = NAMES[asked.scale], {row.label: plan.audit_directory(row) for row in table.rows}
-    command = f"python benchmarks/audit_releases.py results --scale {shlex.quote(asked.scale)}"
+    command = f"python benchmarks/audit_releases.py results --scale {shlex.quote(asked.scale)} --runs RUNS"
+    command += " --data DATA" if asked.data else ""
+    command += f" --utility results/{asked.utility.name}" if asked.utility else ""
     results = plan.results(command)
     audits = {label: with_strength(read_audit_directory(where), results) for label, where in directories.items()}
     asked.out.mkdir(parents=True, exist_ok=True)
