@@ -101,13 +101,16 @@ def main() -> None:
     results = plan.results(command)
     audits = {label: with_strength(read_audit_directory(where), results) for label, where in directories.items()}
     asked.out.mkdir(parents=True, exist_ok=True)
+    spec = read_manifest(next(iter(directories.values()))).spec
     content = {
         "schema": 1,
         "title": table.title,
         "note": table.note,
         "command": command,
         "digest": digest_of("audits", {}, {label: read_manifest(where).digest for label, where in directories.items()}),
-        "seed": read_manifest(next(iter(directories.values()))).spec["seed"],
+        "seed": spec["seed"],
+        "steps": spec["steps"],
+        "masks": spec["masks"],
         "hardware": hardware(),
         "judges": [judge.model_dump(mode="json") for judge in results.judges],
         "training": list(results.training),
@@ -118,7 +121,8 @@ def main() -> None:
     trained = {row.label: row.train for row in table.rows}
     utility = beside(audits, trained, read_results(asked.utility)) if asked.utility else ()
     told = f"Made by `{command}`; digest `{content['digest'][:12]}`."
-    page = {"title": table.title, "note": table.note, "made_by": told}
+    budget = f"Attackers who train had {spec['steps']} steps each, those who imitate {spec['masks']} masks."
+    page = {"title": table.title, "note": f"{table.note} {budget}", "made_by": told}
     text = comparison_markdown(audits, **page, utility=utility, about=ABOUT)
     (asked.out / f"{name}.md").write_text(text, encoding="utf-8")
     print(json.dumps({"written": f"{name}.json, {name}.md"}), file=sys.stderr)
