@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from facemae.attacks.attacker import Fitted, Owned, Released, Rows
+from facemae.attacks.attacker import Fitted, Owned, Rows
 from facemae.attacks.vectors import RAW, vectors_through
 from facemae.attacks.visible import Painted
 from facemae.faces.faceset import FaceSet
@@ -60,10 +60,7 @@ class Pixels:
             # In half precision the same pixel would differ from itself; there is nothing to be won by it.
             return vectors_through(network, shown, cache=owned.cache, execution=owned.execution)
 
-        def find(released: Released) -> Rows:
-            return vectors(released.faces)
-
-        return Fitted(vectors, find)
+        return Fitted(ask=vectors, find=lambda released: vectors(released.faces))
 
 
 def thumbnails() -> Embedder:

@@ -99,14 +99,13 @@ def specs(recipe: str | None, settings: Sequence[str]) -> "Specs":
 
 def lines(told: dict[str, Any]) -> list[str]:
     """Where the release is, its worst case, and where the way back is."""
-    from facemae.spec.results import NO_NETWORK
+    from facemae.stages.auditing.gate import under
 
     found = [f"release of {told['records']:,} images of {told['identities']:,} people in {told['out']}"]
     worst = told["headline"]
     if worst is not None:
-        by = "without a network" if worst["embedder"] == NO_NETWORK else f"under {worst['embedder']}"
         found.append(
-            f"worst case: {worst['attack']} {by} (same photo {worst['same_photo']}d): "
+            f"worst case: {worst['attack']} {under(worst['embedder'])} (same photo {worst['same_photo']}d): "
             f"{worst['value']:.2%} [{worst['low']:.2%}, {worst['high']:.2%}] at K={worst['k']}, "
             f"chance {worst['chance']:.2%}"
         )

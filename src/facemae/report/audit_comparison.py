@@ -1,10 +1,10 @@
 """Audits of several releases of the same photos side by side, as one Markdown page; selecting and formatting only."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from facemae.errors import DataError
 from facemae.report import audit_matrices as matrices
-from facemae.report.audit_markdown import part
+from facemae.report.audit_markdown import bullets, part
 from facemae.report.audit_models import HeadlineOf
 from facemae.report.audit_names import (
     attack_name,
@@ -71,17 +71,17 @@ def comparison_markdown(
         " ".join(INTRODUCTION.split()),
         plain(note),
         "## What an attacker would learn",
-        _list(told),
+        bullets(told),
         f"**{NOT_MEANT}**",
-        _list(map(plain, LIMITS)),
+        bullets(map(plain, LIMITS)),
         "## The worst case of each release",
         " ".join(WORST.split()),
         *worst,
         "## Who attacked",
-        _list(f"**{plain(name)}**: {plain(what)}" for name, what in _attackers(audits)),
+        bullets(f"**{plain(name)}**: {plain(what)}" for name, what in _attackers(audits)),
         *(part(section) for section in _sections(audits, whole) if section.there),
         "## Words",
-        _list(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(whole) if word != "Control"),
+        bullets(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(whole) if word != "Control"),
     ]
     return "\n\n".join(text for text in (*parts, made_by) if text) + "\n"
 
@@ -98,10 +98,6 @@ def _joined(audits: matrices.Audits) -> AuditRead:
     others = tuple(row for audit in audits.values() for row in audit.attacks if row.embedder not in known)
     embedders = (*whole.networks, *(network for name, network in networks.items() if name not in known))
     return whole.model_copy(update={"attacks": whole.attacks + others, "embedders": embedders})
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def _utility(points: Sequence[UtilityPoint]) -> str:
@@ -147,7 +143,7 @@ def _untold(found: HeadlineOf) -> str:
 def _trained(audit: AuditRead) -> list[str]:
     if not audit.membership:
         return []
-    named = [row.score for row in audit.membership if not row.verdict.startswith("not ")]
+    named = [row.score for row in audit.membership if chance_told(row.verdict)]
     if named:
         return [f"Which photos trained its model can be told better than by chance (by {' and by '.join(named)})."]
     return ["Which photos trained its model could not be told from chance by the attacks tried."]

@@ -22,10 +22,10 @@ def audit_markdown(audit: AuditRead, *, title: str, digest: str = "", utility: S
         f"## {plain(said.title)}",
         *(plain(text) for text in said.paragraphs),
         f"**{NOT_MEANT}**",
-        _list(map(plain, said.limits)),
+        bullets(map(plain, said.limits)),
         *(part(section) for section in sections(audit, utility)),
         "## Words",
-        _list(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(audit)),
+        bullets(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(audit)),
         *(["## Methods of the intervals", _numbered(methods(audit))] if methods(audit) else []),
         *([f"Digest of the audit: `{digest}`"] if digest else []),
     ]
@@ -46,9 +46,9 @@ def audit_card(audit: AuditRead, *, digest: str = "") -> str:
         f"**{plain(said.title)}.**",
         *(plain(text) for text in said.paragraphs),
         "### What was measured",
-        _list(_measured(audit)),
+        bullets(_measured(audit)),
         "### Limits",
-        _list(map(plain, said.limits)),
+        bullets(map(plain, said.limits)),
         *([f"Not measured: {plain('; '.join(missing))}."] if missing else []),
         *([f"Digest of the audit: `{digest}`"] if digest else []),
     ]
@@ -85,7 +85,8 @@ def part(section: Section) -> str:
     return "\n\n".join(text for text in told if text)
 
 
-def _list(lines: Iterable[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
+    """A list, one line each."""
     return "\n".join(f"- {line}" for line in lines)
 
 

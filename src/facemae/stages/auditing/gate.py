@@ -185,8 +185,12 @@ def _named(section: str, row: Mapping[str, Any]) -> str:
     if section == "membership":
         return f"membership by {row['score']}"
     templates = "templates, " if section == "templates" else ""
-    by = "without a network" if row["embedder"] == NO_NETWORK else f"under {row['embedder']}"
-    return f"{templates}{row['attack']} {by} (same photo {row['same_photo']}d)"
+    return f"{templates}{row['attack']} {under(row['embedder'])} (same photo {row['same_photo']}d)"
+
+
+def under(embedder: str) -> str:
+    """With which network an attack was made: "under phi", or "without a network"."""
+    return "without a network" if embedder == NO_NETWORK else f"under {embedder}"
 
 
 def _at_least(times: int, limit: Limit) -> int:
