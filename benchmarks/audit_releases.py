@@ -3,8 +3,9 @@
     python benchmarks/audit_releases.py results --scale small --data DATA --runs RUNS --jobs 2
 
 Runs what is missing of the recipe `audit` (resumable, stages shared with the tables of the same scale) and writes one
-JSON of all audits (without curves and single sources: those stay with each audit) and one page. ``--utility``: results
-whose accuracies stand beside the worst cases of releases that their rows are trained on.
+JSON of all audits (curves at one K and no single sources: the rest stays with each audit), with the paired differences
+between them, and one page. ``--utility``: results whose accuracies stand beside the worst cases of releases that their
+rows are trained on. ``--longer LABEL=DIR``: a finished audit of that release by attackers who learn for longer.
 """
 
 import argparse
@@ -17,12 +18,14 @@ from typing import Any
 from facemae.cli.bars import Bars
 from facemae.plan import Plan, find_data, read_table, run_side_by_side
 from facemae.report import UtilityPoint, comparison_markdown
+from facemae.report.audit_longer import Longer
 from facemae.report.audit_models import Rated
 from facemae.report.audit_reading import AuditRead, read_audit_directory
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of, read_manifest, write_json
 from facemae.spec.results import EVERYBODY, RateResult, Results, read_results
 from facemae.stages.audit import read_audit
+from facemae.stages.differences import release_differences
 from facemae.train.hardware import hardware
 
 GIVEN = "the set given as --public"
@@ -38,11 +41,11 @@ ABOUT = {
 }
 
 
-def kept(directory: Path) -> dict[str, Any]:
-    """What `audit` wrote, without what takes most of its room: curves, and probes of single sources."""
+def kept(directory: Path, k: int) -> dict[str, Any]:
+    """What `audit` wrote, without what takes most of its room: curves at other K, and probes of single sources."""
     found = read_audit(directory)
     attacks = [
-        {key: value for key, value in attack.items() if key != "curve"}
+        attack | {"curve": [point for point in attack["curve"] if point["k"] == k]}
         for attack in found["attacks"]
         if attack["subset"] == EVERYBODY
     ]
@@ -78,6 +81,20 @@ def beside(audits: dict[str, AuditRead], trained: dict[str, str], published: Res
     return tuple(points)
 
 
+def read_again(told: list[str]) -> dict[str, tuple[Path, int]]:
+    """Audits with another budget, by the label of their release: where each lies, and its steps."""
+    where = {label: Path(directory) for label, _, directory in (text.partition("=") for text in told)}
+    return {label: (place, int(read_manifest(place).spec["steps"])) for label, place in where.items()}
+
+
+def beside_longer(again: dict[str, tuple[Path, int]], few: int) -> Longer | None:
+    """The same for the page, whose table is about one budget."""
+    if not again:
+        return None
+    [many] = {steps for _, steps in again.values()}
+    return Longer(few, many, {label: read_audit_directory(place) for label, (place, _) in again.items()})
+
+
 def main() -> None:
     """Run what is missing, then write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -87,6 +104,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--utility", type=Path, help="results whose rows say how useful each release is")
+    parser.add_argument("--longer", action="append", default=[], metavar="LABEL=DIR")
     asked = parser.parse_args()
     table = read_table("audit", asked.scale)
     execution = Execution(device="auto", progress=Bars())
@@ -98,10 +116,13 @@ def main() -> None:
     command = f"python benchmarks/audit_releases.py results --scale {shlex.quote(asked.scale)} --runs RUNS"
     command += " --data DATA" if asked.data else ""
     command += f" --utility results/{asked.utility.name}" if asked.utility else ""
+    command += "".join(f" --longer {shlex.quote(text.partition('=')[0])}=AUDIT" for text in asked.longer)
     results = plan.results(command)
     audits = {label: with_strength(read_audit_directory(where), results) for label, where in directories.items()}
     asked.out.mkdir(parents=True, exist_ok=True)
     spec = read_manifest(next(iter(directories.values()))).spec
+    differences = release_differences(directories)
+    again = read_again(asked.longer)
     content = {
         "schema": 1,
         "title": table.title,
@@ -115,7 +136,9 @@ def main() -> None:
         "judges": [judge.model_dump(mode="json") for judge in results.judges],
         "training": list(results.training),
         "lineage": list(results.lineage),
-        "releases": {label: kept(where) for label, where in directories.items()},
+        "releases": {label: kept(where, audits[label].k) for label, where in directories.items()},
+        "longer": {label: {"steps": steps} | kept(where, audits[label].k) for label, (where, steps) in again.items()},
+        "differences": [one.model_dump(mode="json") for one in differences],
     }
     write_json(asked.out / f"{name}.json", content)
     trained = {row.label: row.train for row in table.rows}
@@ -123,7 +146,8 @@ def main() -> None:
     told = f"Made by `{command}`; digest `{content['digest'][:12]}`."
     budget = f"Attackers who train had {spec['steps']} steps each, those who imitate {spec['masks']} masks."
     page = {"title": table.title, "note": f"{table.note} {budget}", "made_by": told}
-    text = comparison_markdown(audits, **page, utility=utility, about=ABOUT)
+    longer = beside_longer(again, spec["steps"])
+    text = comparison_markdown(audits, **page, utility=utility, about=ABOUT, differences=differences, longer=longer)
     (asked.out / f"{name}.md").write_text(text, encoding="utf-8")
     print(json.dumps({"written": f"{name}.json, {name}.md"}), file=sys.stderr)
 

@@ -47,3 +47,19 @@ def test_as_many_images_as_asked_for_of_the_same_photos_where_they_may_be(tmp_pa
     order = np.argsort(gallery.person)
     # One photo on either side, and the same one: the release is a copy.
     np.testing.assert_allclose(probes.vectors, gallery.vectors[order], atol=1e-6)
+
+
+def test_without_numbers_only_the_own_photos_are_taken_together(tmp_path: Path) -> None:
+    original = people(tmp_path / "set", 6, 5)
+    released = release(tmp_path / "released", original, images_of(original.directory))
+    attacker = Template(group="none")
+    assert attacker.name == "template of retrieval (all images, no numbers)"
+    fitted = attacker.fit(owned(tmp_path))
+    probes, gallery = fitted.probes(original), fitted.gallery(released)
+    assert len(probes.person) == 6
+    assert np.bincount(gallery.person).tolist() == [2] * 6  # the places that no probe was made of
+    assert (gallery.photo >= 0).all()
+    behind = fitted._among(original, released.photo, side=1)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(gallery.photo, released.photo[behind])
+    both = Template(group="none", same_photo="include").fit(owned(tmp_path))
+    assert len(both.gallery(released).person) == 30

@@ -88,7 +88,11 @@ def test_permuted_members_match_scikit_learn() -> None:
     for row in found.permuted:
         called = np.isin(person, random.permutation(120)[:60])
         again = score[called], person[called], score[~called], person[~called]
-        assert row == pytest.approx([auc(again) - 0.5, tpr(again, 0.1) - found.points[0].fpr], abs=1e-9)
+        last = found.smallest
+        assert last is not None
+        assert last.target == found.smallest_measurable
+        points = [tpr(again, point.target) - point.fpr for point in (found.points[0], last)]  # type: ignore[operator]
+        assert row == pytest.approx([auc(again) - 0.5, *points], abs=1e-9)
 
 
 @given(st.integers(0, 30), st.sampled_from([np.exp, np.arctan, lambda s: s**3]))

@@ -102,11 +102,70 @@ def test_best_scores_tell_members_from_strangers_as_scikit_learn_says() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     sets = three_sets(60)
     assert nonmember_control(*sets, sets[1], seed=5, replicates=40).auc is None
-    found = nonmember_control(*sets, sets[1], auc=True, seed=5, replicates=400)
+    found = nonmember_control(*sets, sets[1], tested=True, seed=5, replicates=400)
     assert found.auc is not None
     best = [(sets[side] @ sets[4].T).max(axis=1) for side in (0, 2)]
     truth = np.repeat([1, 0], [len(part) for part in best])
-    assert found.auc.value == pytest.approx(metrics.roc_auc_score(truth, np.concatenate(best)), abs=1e-6)
-    assert found.auc.low < found.auc.value < found.auc.high
+    area = found.auc.rate
+    assert area.value == pytest.approx(metrics.roc_auc_score(truth, np.concatenate(best)), abs=1e-6)
+    assert area.low < area.value < area.high
+    assert found.auc.p_value <= 0.05
+    assert found.auc.verdict == "distinguishable from chance"
     assert found.to_dict()["auc"]["trials"] == len(best[0]) * len(best[1])
     json.dumps(found.to_dict())
+
+
+def test_a_curve_begins_where_the_sample_ends_and_never_falls() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    sets = three_sets(60)
+    found = nonmember_control(*sets, sets[1], fpirs=(0.1, 0.05), tested=True, seed=5, replicates=40, permutations=19)
+    assert found.smallest is not None
+    assert found.smallest.target == found.smallest_measurable == pytest.approx(10 / 120)
+    assert [point.rate is None for point in found.points] == [False, True]
+    curve = np.array(found.to_dict()["curve"])
+    assert curve[0].tolist()[:2] == [found.smallest.fpir, found.smallest.rate.value]  # type: ignore[union-attr]
+    assert (np.diff(curve, axis=0) >= 0).all()
+    assert (curve[:, 2] <= curve[:, 1]).all()
+    assert (curve[:, 1] <= curve[:, 3]).all()
+    # Members whose nearest is their own, at each share of strangers above the threshold.
+    scores = sets[0] @ sets[4].T
+    mate = np.where(sets[1][scores.argmax(axis=1)] == sets[1], scores.max(axis=1), -2.0)
+    other = (sets[2] @ sets[4].T).max(axis=1)
+    truth = np.repeat([1, 0], [len(mate), len(other)])
+    fpr, tpr, _ = metrics.roc_curve(truth, np.concatenate([mate, other]), drop_intermediate=False)
+    for false, true, *_ in curve:
+        assert tpr[fpr <= false + 1e-12].max() == pytest.approx(true)
+
+
+def test_who_names_at_random_names_rightly_as_often_as_chance_says() -> None:
+    """Ten members with two photos each, galleries of two images a person, all of the same score: by hand."""
+    rows = np.ones((20, 1), np.float32)
+    members, strangers = np.repeat(np.arange(10), 2), np.repeat(np.arange(10, 70), 2)
+    # Every probe's nearest is row 0, which shows person 0; every second stranger stays below.
+    others = np.where(np.arange(120) % 20 < 19, -1, 1).astype(np.float32)[:, None]
+    found = nonmember_control(
+        rows, members, others, strangers, rows, members, fpirs=(0.1,), tested=True, seed=0, replicates=40
+    )
+    [point] = found.points
+    # Six strangers of 120 score 1, so only scores above -1 call: all members do, and two of twenty name themselves.
+    assert (point.threshold, point.rate.hits if point.rate else None) == (-1.0, 2)
+    assert point.chance == pytest.approx(2 / 20)
+    assert point.control is not None
+    assert point.control.value < 0.12
+    assert point.p_value is not None
+    assert point.p_value > 0.2
+    assert point.verdict.startswith("not distinguishable from chance; this attack names at most ")
+
+
+def test_right_names_are_told_from_luck() -> None:
+    sets = three_sets(60)
+    found = nonmember_control(*sets, sets[1], fpirs=(0.1, 0.05), tested=True, seed=5, replicates=40)
+    [point, missing] = found.points
+    assert (point.p_value, missing.p_value) == (pytest.approx(0.001), None)
+    assert point.verdict == "distinguishable from chance"
+    assert found.observed.shape == (3,)  # AUC, 10 %, and the smallest measurable
+    assert found.permuted.shape == (999, 3)
+    blind = found.adjusted([0.4, 0.3, 0.2])
+    assert blind.auc is not None
+    assert blind.smallest is not None
+    assert (blind.auc.p_value, blind.points[0].p_value, blind.smallest.p_value) == (0.4, 0.3, 0.2)

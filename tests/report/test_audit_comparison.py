@@ -8,6 +8,7 @@ from audits import full
 from facemae.errors import DataError
 from facemae.report import comparison_markdown
 from facemae.report.audit_reading import AuditRead
+from facemae.spec.results import ReleasesResult
 
 NAMED = "Searches that find the right person within the first 2 guesses, network {}"
 
@@ -128,3 +129,81 @@ def test_where_nothing_was_found_beside_the_pixels_that_is_said() -> None:
     page = comparison_markdown({"Clean": AuditRead.model_validate(clean)}, title="Clean")
     assert "Nothing was found at: Clean." in page
     assert cells(page, "Traces beside the pixels")["–"][0] == "none"
+
+
+def between(value: float, low: float, high: float, measure: str = "worst case", **changed: str) -> ReleasesResult:
+    """One less Other, by the cross-matcher or, in plain searches, by whom everybody searches."""
+    interval = {"value": value, "low": low, "high": high, "smallest_resolvable": (high - low) / 2, "method": "by hand"}
+    attack = "cross-matcher" if measure == "worst case" else "Org. to released"
+    who = {"attack_a": attack, "embedder_a": "phi", "attack_b": attack, "embedder_b": "phi"}
+    place = {"a": "One", "b": "Other", "measure": measure, "same_photo": "exclude", "k": 2}
+    return ReleasesResult.model_validate(interval | place | who | changed)
+
+
+def compared(*differences: ReleasesResult) -> str:
+    both = {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(weaker())}
+    return comparison_markdown(both, title="Both", differences=differences)
+
+
+def test_two_releases_are_compared_by_their_paired_differences() -> None:
+    page = compared(
+        between(0.065, 0.02, 0.11),
+        between(-0.01, -0.03, 0.01, same_photo="include"),
+        between(-0.04, -0.05, -0.03, "plain search"),
+        between(0.01, -0.02, 0.04, "plain search", embedder_a="iresnet18", embedder_b="iresnet18"),
+    )
+    worst = cells(page, "Worst case of the first less that of the second, in points")
+    assert worst["One − Other"] == [
+        *("+6.50 [+2.00, +11.00]", "4.50", "One"),
+        *("-1.00 [-3.00, +1.00]", "2.00", "not told apart"),
+    ]
+    plainly = cells(page, "Plain search in the first less that in the second, in points; counted over everybody")
+    assert plainly["head"] == ["First − second", "network phi", "network iresnet18"]
+    assert plainly["One − Other"] == ["-4.00 [-5.00, -3.00]", "+1.00 [-2.00, +4.00], not told apart"]
+    assert "told in the next part, not by whether their intervals here overlap" in page
+    assert "‡" not in page
+
+
+def test_without_the_photo_in_hand_there_is_no_column_for_it_and_more_is_found_in_the_second_below_zero() -> None:
+    worst = cells(compared(between(-0.05, -0.08, -0.02)), "Worst case of the first less that of the second, in points")
+    assert worst["head"] == ["First − second", "Difference", "Smallest that shows", "More is found in"]
+    assert worst["One − Other"][-1] == "Other"
+
+
+def test_people_less_searches_are_marked() -> None:
+    page = compared(between(0.065, 0.02, 0.11, attack_a="template of retrieval (all images)"))
+    worst = cells(page, "Worst case of the first less that of the second, in points")
+    assert worst["One − Other"][0] == "+6.50 [+2.00, +11.00] ‡"
+    assert "\n\n‡: unlike things are counted" in page
+
+
+def test_without_differences_overlapping_intervals_tell_nothing_apart() -> None:
+    page = compared()
+    assert "This table does not tell apart releases whose intervals overlap." in page
+    assert "Which releases differ" not in page
+
+
+def test_what_more_people_in_the_set_change_stands_by_release_and_number() -> None:
+    bare = weaker()
+    for attack in bare["attacks"]:
+        attack["curve"] = [point for point in attack["curve"] if point["identities"] != 50]
+    page = comparison_markdown(
+        {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(bare)}, title="Both"
+    )
+    strongest = cells(page, "The strongest attacker on each release: found within the first 2 guesses among")
+    assert strongest["head"] == ["Release", "50 people", "200 people", "800 people"]
+    # The audits' cross-matcher under phi finds 11.5 % of 800 people, 5 points more of 200 and 12 more of 50.
+    shown = [cell.split(" [")[0] for cell in strongest["One: cross-matcher, phi"]]
+    assert shown == ["23.50 %", "16.50 %", "11.50 %"]
+    assert strongest["blind guessing, at most"] == ["4.00 %", "1.00 %", "0.25 %"]
+    plainly = cells(page, "Plain search, network phi: found within the first 2 guesses among")
+    assert [cell.split(" [")[0] for cell in plainly["One"]] == ["20.00 %", "13.00 %", "8.00 %"]
+    assert [cell.split(" [")[0] for cell in plainly["Other"]] == ["–", "13.00 %", "8.00 %"]
+
+
+def test_audits_without_a_curve_have_no_part_about_more_people() -> None:
+    found = full()
+    for attack in found["attacks"]:
+        attack["curve"] = []
+    page = comparison_markdown({"One": AuditRead.model_validate(found)}, title="One")
+    assert "With more people in the set" not in page

@@ -145,8 +145,9 @@ def test_settings_are_checked_under_their_key() -> None:
         "stages.masked.settings.ratio: input should be less than 1 (got 3)",
         "stages.masked.settings.epochs: unknown key, keys here are "
         "block, cell, deviation, fill, method, ratio, region, region_fill, seed, side, sigma",
-        "row: unknown key, keys here are audit, claims, data, files, imitations, judges, nonmembers, note, outsiders, "
-        "photos, pictures, protocols, public, recognisers, recognize, rows, scale, seeds, stages, title, verify",
+        "row: unknown key, keys here are audit, claims, data, files, imitations, judges, nonmembers, note, others, "
+        "outsiders, photos, pictures, protocols, public, recognisers, recognize, reference, rows, scale, seeds, "
+        "stages, title, verify",
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from facemae.errors import RecipeError
 from facemae.spec.recipe import AuditSpec
 from facemae.stages.audit import SECTIONS
-from facemae.stages.auditing.gate import breaches, demand_measured, read_limits
+from facemae.stages.auditing.gate import breaches, demand_measured, passed_over, read_limits
 
 
 def rate(value: float) -> dict[str, float]:
@@ -90,6 +90,30 @@ def test_one_attack_that_could_not_be_measured_keeps_a_limit_from_passing() -> N
         judged("tpir@fpir=0.01:0.05", result=SECTIONS | {"attacks": both})
     # One that is above the limit is named all the same.
     assert len(judged("tpir@fpir=0.01:0.03", result=SECTIONS | {"attacks": both})) == 1
+
+
+def test_what_is_allowed_at_more_false_alarms_is_allowed_at_fewer() -> None:
+    """Templates ask once a person: 1 % of 259 strangers cannot be measured, 10 of 259 can."""
+    few = [{"target": 0.01, "measurable": False}]
+
+    def template(value: float) -> dict[str, Any]:
+        smallest = {"target": 10 / 259, "measurable": True} | rate(value)
+        return attack("template", 0.1, open_set={"points": few, "smallest": smallest})
+
+    single = attack("Org. to released", 0.1, tpir=0.04)
+    assert judged("tpir@fpir=0.01:0.05", result=SECTIONS | {"attacks": [single, template(0.05)]}) == []
+    with pytest.raises(RecipeError, match=r"first template under net .*: 0\.06 at 0\.03861"):
+        judged("tpir@fpir=0.01:0.05", result=SECTIONS | {"attacks": [single, template(0.06)]})
+    # The other way round it says nothing: more false alarms name more.
+    with pytest.raises(RecipeError, match="cannot be judged"):
+        judged("tpir@fpir=0.05:0.05", result=SECTIONS | {"attacks": [attack("template", 0.1), template(0.01)]})
+
+
+def test_who_asks_no_strangers_is_told_not_judged() -> None:
+    limits = read_limits(["tpir@fpir=0.01:0.06", "top2:0.3"])
+    assert passed_over(limits, RESULT) == ("imitator under net (same photo included)",)
+    assert passed_over(limits[1:], RESULT) == ()
+    assert breaches(limits, RESULT) == ()
 
 
 def test_a_rate_that_strangers_are_too_few_for_does_not_pass() -> None:

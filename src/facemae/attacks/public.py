@@ -84,13 +84,15 @@ class Trial:
         """The released records ``held``, each asked for by the photo behind it."""
         return cls(public.person[held], public.photo[held])
 
-    def score(self, probes: Float32[np.ndarray, "n d"], gallery: Float32[np.ndarray, "n d"]) -> float:
+    def score(
+        self, probes: Float32[np.ndarray, "n d"], gallery: Float32[np.ndarray, "n d"], *, other_photo: bool = True
+    ) -> float:
         """Mean over probes of 1 / rank of the nearest record of the same person, other people's records before it.
 
-        Unit rows. The release of the probe's own photo does not count, but where no probe has another one. Smoother
-        than a hit rate, so candidates are told apart with few people.
+        Unit rows. For an ``other_photo`` the release of the probe's own photo does not count, but where no probe has
+        another one. Smoother than a hit rate, so candidates are told apart with few people.
         """
-        own = self._ranks(probes, gallery, other_photo=True)
+        own = self._ranks(probes, gallery, other_photo=other_photo)
         reciprocal = own if len(own) else self._ranks(probes, gallery, other_photo=False)
         return float(reciprocal.mean()) if len(reciprocal) else 0.0
 

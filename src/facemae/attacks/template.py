@@ -1,4 +1,4 @@
-"""All images of one person together, on both sides: the attack that released labels invite."""
+"""All images of one person together: on both sides, which released labels invite, or on the attacker's own alone."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -12,7 +12,7 @@ from facemae.faces.faceset import FaceSet
 from facemae.faces.masks import record_seeds, seed_bytes
 from facemae.faces.record import key_of
 
-Group = Literal["labels", "people"]
+Group = Literal["labels", "people", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Template:
 
     ``images``: how many of each person at most, None for all. ``group`` "labels" puts together what carries one
     released number (the intersection attack), "people" what truly shows one person: an upper end for releases whose
-    numbers are missing or wrong. ``same_photo`` "exclude" builds the two sides
-    of a person from different photos (every second one, by a keyed order), "include" from all of them.
+    numbers are wrong; "none" leaves the released images single, as whoever meets a release without numbers has to.
+    ``same_photo`` "exclude" builds the two sides of a person from different photos (every second one, by a keyed
+    order), "include" from all of them.
     """
 
     inner: Attacker = field(default_factory=Retrieval)
@@ -34,11 +35,16 @@ class Template:
     def name(self) -> str:
         """The inner attacker's, as a template."""
         count = "all images" if self.images is None else f"{self.images} image{'s' if self.images > 1 else ''}"
-        return f"template of {self.inner.name} ({count})"
+        return f"template of {self.inner.name} ({count}{', no numbers' if self.group == 'none' else ''})"
 
     @property
     def says(self) -> str:
         """Who attacks, what they own, what success means."""
+        if self.group == "none":
+            return (
+                f"As {self.inner.name}, but with all their photos of a person taken together, against single released "
+                "images, as if the release had no numbers; success is an image of that person among the nearest."
+            )
         by = "released number" if self.group == "labels" else "person"
         return (
             f"As {self.inner.name}, but with all their photos of a person taken together, against all released images "
@@ -67,8 +73,11 @@ class _Pooled(Fitted):
         return pool(view, self._among(photos, view.photo, side=0))
 
     def gallery(self, released: Released) -> View:
-        """One row a group; a group of several people counts as the one it shows most."""
+        """One row a group; a group of several people counts as the one it shows most. Single rows without groups."""
         view = self.inner.gallery(released)
+        if self.how.group == "none":
+            among = self._among(released.original, view.photo, side=1)
+            return View(*(part[among] for part in (view.vectors, view.person, view.photo, view.group)))
         if self.how.group == "people":
             view = replace(view, group=view.person)
         return pool(view, self._among(released.original, view.photo, side=1))

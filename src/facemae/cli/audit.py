@@ -1,6 +1,7 @@
 """`facemae audit`: its options, what it says, and how its gate ends it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,10 @@ Phi = Annotated[list[str] | None, typer.Option(metavar=NETWORK, help="The same, 
 Linkage = Annotated[Path | None, typer.Option(help="OUT.private of `mask`, or a CSV of path pairs.")]
 Imitation = Annotated[Path | None, typer.Option(help="The same photos through the same process again.")]
 ImitationLinkage = Annotated[Path | None, typer.Option(help="The linkage of the imitation.")]
+OtherRelease = Annotated[
+    Path | None, typer.Option(help="What another process made of the same photos: can the two be joined?")
+]
+OtherLinkage = Annotated[Path | None, typer.Option(help="The linkage of the other release.")]
 Nonmembers = Annotated[Path | None, typer.Option(help="People like those of ORIGINAL who are in no release.")]
 Process = Annotated[Path | None, typer.Option(help="The model that made the release: it can be repeated.")]
 Public = Annotated[Path | None, typer.Option(help="Photos of other people, from whom attackers learn.")]
@@ -83,6 +88,8 @@ def audit(
     linkage: Linkage = None,
     imitation: Imitation = None,
     imitation_linkage: ImitationLinkage = None,
+    other_release: OtherRelease = None,
+    other_linkage: OtherLinkage = None,
     nonmembers: Nonmembers = None,
     process: Process = None,
     public: Public = None,
@@ -111,25 +118,12 @@ def audit(
     from facemae.stages.audit import Inputs
 
     paths, normalize = networks([*(embedder or []), *(phi or [])])
-    inputs = Inputs(
-        original,
-        released,
-        linkage,
-        paths,
-        imitation,
-        imitation_linkage,
-        nonmembers,
-        normalize=normalize,
-        loss_networks=frozenset(networks(phi or [])[0]),
-        process=process,
-        public=public,
-        public_released=public_released,
-        public_linkage=public_linkage,
-        masked=masked,
-        trained=trained,
-        reference=reference,
-        outsiders=outsiders,
-    )
+    marked = frozenset(networks(phi or [])[0])
+    inputs = Inputs(original, released, linkage, paths, normalize=normalize, loss_networks=marked)
+    inputs = replace(inputs, imitation=imitation, imitation_linkage=imitation_linkage, nonmembers=nonmembers)
+    inputs = replace(inputs, other_release=other_release, other_linkage=other_linkage, process=process, masked=masked)
+    inputs = replace(inputs, public=public, public_released=public_released, public_linkage=public_linkage)
+    inputs = replace(inputs, trained=trained, outsiders=outsiders, reference=reference)
     _demand_out(out, show_faces, beside)
     run, pages = execution(device, workers), {"faces": show_faces, "published": beside or []}
     _audit(inputs, out, cache, recipe, with_seed(settings, seed), limits or [], run, pages, as_json=as_json)
@@ -157,7 +151,7 @@ def _audit(
     from facemae.spec.reading import section_spec
     from facemae.spec.recipe import AuditSpec
     from facemae.stages.audit import audit as stage
-    from facemae.stages.auditing.gate import breaches, demand_measured, read_limits
+    from facemae.stages.auditing.gate import breaches, demand_measured, passed_over, read_limits
     from facemae.stages.auditing.pages import write_pages
 
     spec = section_spec("audit", AuditSpec, recipe, [*settings, *_full(recipe, settings)])
@@ -168,8 +162,11 @@ def _audit(
         if out is not None and rank() == 0:
             write_pages(place, inputs, spec, run, cache=kept, **pages)
     failed = breaches(allowed, result)
-    gate = {"gate": [breach.to_dict() for breach in failed]} if allowed else {}
+    silent = passed_over(allowed, result)
+    gate = {"gate": [breach.to_dict() for breach in failed], "gate_passed_over": silent} if allowed else {}
     say(result | gate, as_json, "\n".join(audit_lines(result)))
+    if silent:
+        tell(f"the gate says nothing of attacks that were asked about no strangers: {', '.join(silent)}")
     if failed:
         tell(f"the release fails its gate: {'; '.join(breach.describe() for breach in failed)}")
         raise typer.Exit(FAILED)
@@ -194,7 +191,7 @@ def audit_lines(result: dict[str, Any]) -> list[str]:
     ]
     for row in result["membership"]:
         lines.append(f"membership by {row['score']} | AUC {_interval(row['auc'])}, {row['verdict']}")
-        lines += [f"membership by {row['score']} | {_at('TPR@FPR', point)}" for point in row["points"]]
+        lines += [f"membership by {row['score']} | {_at('TPR@FPR', point)}" for point in _points(row)]
     if result["metadata"]:
         lines += [f"{f['severity']}: {f['what']} ({f['count']} of {f['of']})" for f in result["metadata"]["findings"]]
     lines += [f"not run: {row['attacker']} needs {row['needs']}" for row in result["not_run"]]
@@ -210,8 +207,15 @@ def _headline(worst: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _open_set_lines(attack: dict[str, Any]) -> Iterator[str]:
-    for point in (attack["open_set"] or {"points": []})["points"]:
+    for point in _points(attack["open_set"] or {"points": []}):
         yield f"{_head(attack)} | {_at('TPIR@FPIR', point)}"
+
+
+def _points(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that were asked for, and what the sample supports at the least where that is none of them."""
+    last = found.get("smallest")
+    asked = found["points"]
+    return [*asked, last] if last and all(last["target"] != point["target"] for point in asked) else asked
 
 
 def _template_lines(row: dict[str, Any]) -> Iterator[str]:
@@ -229,7 +233,8 @@ def _linking_lines(row: dict[str, Any]) -> Iterator[str]:
 def _at(name: str, point: dict[str, Any]) -> str:
     if not point["measurable"]:
         return f"{name}={point['target']:g} not measurable here"
-    return f"{name}={point['target']:g} {_interval(point)}"
+    told = f", {point['verdict']}" if "verdict" in point else ""
+    return f"{name}={point['target']:.4g} {_interval(point)}{told}"
 
 
 def _interval(rate: dict[str, Any]) -> str:

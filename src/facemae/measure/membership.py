@@ -43,8 +43,9 @@ class MembershipPoint:
 class Membership:
     """Members against non-members: area under ROC (chance ½), and the rate of members found at few accusations.
 
-    p-values are adjusted for the AUC and all points together. ``observed`` and ``permuted`` (statistic less chance; AUC
-    first) are what ``family_wise`` takes.
+    ``smallest``: what is found at ``smallest_measurable``; None where that is none. p-values are adjusted for the AUC
+    and all points together. ``observed`` and ``permuted`` (statistic less chance; AUC first, ``smallest`` last) are
+    what ``family_wise`` takes.
     """
 
     auc: Rate
@@ -56,11 +57,12 @@ class Membership:
     smallest_measurable: float | None
     observed: Float[np.ndarray, " tests"] = field(repr=False, compare=False)
     permuted: Float[np.ndarray, "permutations tests"] = field(repr=False, compare=False)
+    smallest: MembershipPoint | None = None
 
     @property
     def distinguishable(self) -> bool:
         """Whether members are told from non-members by any of the tests, at 5 % for all of them together."""
-        p_values = [point.p_value for point in self.points if point.p_value is not None]
+        p_values = [at.p_value for at in (*self.points, self.smallest) if at is not None and at.p_value is not None]
         return min([self.auc_p_value, *p_values]) <= FAMILY_WISE
 
     @property
@@ -71,11 +73,13 @@ class Membership:
         return f"not distinguishable from chance; AUC at most {self.auc.high:.3f} (chance 0.500)"
 
     def to_dict(self) -> dict[str, Any]:
-        """Keys ``auc points members nonmembers smallest_measurable verdict``; members are people."""
+        """Keys ``auc points smallest members nonmembers smallest_measurable verdict``; members are people."""
         auc = self.auc.to_dict() | self.auc_control.to_dict() | {"p_value": self.auc_p_value}
         people = {"members": self.members, "nonmembers": self.nonmembers}
         tail = {"smallest_measurable": self.smallest_measurable, "verdict": self.verdict}
-        return {"auc": auc, "points": [point.to_dict() for point in self.points]} | people | tail
+        points = [point.to_dict() for point in self.points]
+        last = self.smallest.to_dict() if self.smallest else None
+        return {"auc": auc, "points": points, "smallest": last} | people | tail
 
 
 def calibrated(scores: Float[np.ndarray, " n"], references: Float[np.ndarray, "models n"]) -> Float[np.ndarray, " n"]:
@@ -118,33 +122,36 @@ def membership(
     _checked(member_scores, member_labels, nonmember_scores, nonmember_labels)
     samples = TwoSamples.of(member_scores, member_labels, nonmember_scores, nonmember_labels)
     members, strangers = (int((samples.strata == side).sum()) for side in (0, 1))
-    seen = tuple(fpr for fpr in fprs if measurable(fpr, samples.smallest_measurable))
+    smallest = samples.smallest_measurable
+    seen = tuple(fpr for fpr in fprs if measurable(fpr, smallest))
+    # What the sample supports at the least, whatever was asked for.
+    last = (smallest,) if smallest is not None and smallest < 1 else ()
     how = f"bootstrap over {members} members and {strangers} non-members"
-    rates = {
-        fpr: samples.rate_at(fpr, method=f"{how}, threshold refitted", seed=seed, replicates=replicates, level=level)
-        for fpr in seen
-    }
+    rates = samples.rates_at(
+        (*seen, *last), method=f"{how}, threshold refitted", seed=seed, replicates=replicates, level=level
+    )
     auc = samples.auc_rate(method=how, seed=seed, replicates=replicates, level=level)
-    chance = np.array([0.5, *(fpr for _, fpr, _ in rates.values())])
-    observed = np.array([auc.value, *(rate.value for rate, _, _ in rates.values())]) - chance
-    permuted = _permuted(samples, seen, permutations=permutations, seed=seed) - chance
+    chance = np.array([0.5, *(alarms for _, alarms, _ in rates)])
+    observed = np.array([auc.value, *(rate.value for rate, _, _ in rates)]) - chance
+    permuted = membership_permuted(samples, (*seen, *last), permutations=permutations, seed=seed) - chance
     p_values = max_statistic(observed, permuted).tolist()
-    points = {}
-    for i, (fpr, (rate, alarms, threshold)) in enumerate(rates.items(), start=1):
+    points = []
+    for i, (fpr, (rate, alarms, threshold)) in enumerate(zip((*seen, *last), rates, strict=True), start=1):
         found = Outcome.of(member_labels, member_scores > threshold, np.full(len(member_scores), alarms))
-        points[fpr] = MembershipPoint(
-            fpr, rate, alarms, threshold, control_of(permuted[:, i], alarms), p_values[i], found
-        )
+        luck = control_of(permuted[:, i], alarms)
+        points.append(MembershipPoint(fpr, rate, alarms, threshold, luck, p_values[i], found))
+    known = {point.target: point for point in points[: len(seen)]}
     return Membership(
         auc=auc,
         auc_control=control_of(permuted[:, 0], 0.5),
         auc_p_value=p_values[0],
-        points=tuple(points.get(fpr, MembershipPoint(fpr, None)) for fpr in fprs),
+        points=tuple(known.get(fpr, MembershipPoint(fpr, None)) for fpr in fprs),
         members=members,
         nonmembers=strangers,
-        smallest_measurable=samples.smallest_measurable,
+        smallest_measurable=smallest,
         observed=observed,
         permuted=permuted,
+        smallest=points[-1] if last else None,
     )
 
 
@@ -157,7 +164,9 @@ def _checked(member: np.ndarray, member_labels: np.ndarray, other: np.ndarray, o
         raise DataError("membership cannot be scored", got=got, needed="a finite score for some photos of either kind")
 
 
-def _permuted(samples: TwoSamples, fprs: tuple[float, ...], *, permutations: int, seed: int) -> np.ndarray:
+def membership_permuted(
+    samples: TwoSamples, fprs: tuple[float, ...], *, permutations: int, seed: int
+) -> Float[np.ndarray, "permutations tests"]:
     """AUC and TPR at each target when so many people, drawn from all, are called the members: (permutations, tests)."""
     members, everybody = int((samples.strata == 0).sum()), len(samples.strata)
     score = np.concatenate([samples.positive, samples.negative])
@@ -172,5 +181,5 @@ def _permuted(samples: TwoSamples, fprs: tuple[float, ...], *, permutations: int
         for row in called:
             row[random.permutation(everybody)[:members]] = 1
         weights = np.concatenate([called, 1 - called], axis=1)
-        rows.append(np.stack([pooled.auc(weights), *(pooled.tpr(weights, fpr) for fpr in fprs)], axis=1))
+        rows.append(np.column_stack([pooled.auc(weights), pooled.tpr(weights, fprs)]))
     return np.concatenate(rows)

@@ -1,40 +1,92 @@
 """Open-set control: are members found while people who are not in the release stay silent?"""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.mated import Divide, mated_attack, undivided
+from facemae.measure.control import Control, Trials, control_of, max_statistic, permute
+from facemae.measure.leakage import FAMILY_WISE
+from facemae.measure.mated import Attack, Divide, mated_attack, undivided
+from facemae.measure.membership import membership_permuted
 from facemae.measure.operating import TwoSamples
 from facemae.measure.rates import Rate, measurable
 from facemae.measure.retrieval import FLOAT32, Exclude, Product, topk
 
+CURVE_POINTS = 16
+"""Rates of false alarms of a curve, from the smallest that may be reported to a half, equally far in the logarithm."""
+
 
 @dataclass(frozen=True)
 class OpenSetPoint:
-    """Members identified at a target rate of false alarms; ``rate`` is None where that is not measurable here."""
+    """Members identified at a target rate of false alarms; ``rate`` is None where that is not measurable here.
+
+    ``chance``: members named rightly by luck, the same names called with the gallery's identities drawn blindly;
+    ``control`` and ``p_value`` from permuted identities. None of the three where nobody asked for the test.
+    """
 
     target: float
     rate: Rate | None
     fpir: float | None
     threshold: float | None
+    chance: float | None = None
+    control: Control | None = None
+    p_value: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The finding in words, with the upper bound where the naming is not told from luck."""
+        if self.rate is None or self.p_value is None:
+            return ""
+        if self.p_value <= FAMILY_WISE:
+            return "distinguishable from chance"
+        return f"not distinguishable from chance; this attack names at most {self.rate.high:.2%}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Keys ``target fpir threshold measurable`` and, where measurable, those of the rate."""
+        """Keys ``target fpir threshold measurable`` and, where measurable, those of the rate and of the test."""
         head = {"target": self.target, "fpir": self.fpir, "threshold": self.threshold}
-        return head | {"measurable": self.rate is not None} | (self.rate.to_dict() if self.rate else {})
+        told = head | {"measurable": self.rate is not None} | (self.rate.to_dict() if self.rate else {})
+        if self.control is None:
+            return told
+        return told | {"chance": self.chance, "p_value": self.p_value, "verdict": self.verdict} | self.control.to_dict()
+
+
+@dataclass(frozen=True)
+class Area:
+    """How well best scores tell members from non-members, whomever they find: AUC, chance ½.
+
+    Control and p-value: who is a member permuted over all people.
+    """
+
+    rate: Rate
+    control: Control
+    p_value: float
+
+    @property
+    def verdict(self) -> str:
+        """The finding in words, with the upper bound where members are not told from non-members."""
+        if self.p_value <= FAMILY_WISE:
+            return "distinguishable from chance"
+        return f"not distinguishable from chance; AUC at most {self.rate.high:.3f} (chance 0.500)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys of the rate and of the control, ``p_value`` and ``verdict``."""
+        return self.rate.to_dict() | self.control.to_dict() | {"p_value": self.p_value, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
 class OpenSet:
     """Open-set control: members against people who are not in the release.
 
-    ``smallest_measurable`` is the smallest false alarm rate that may be reported, None where none may. The quantiles
-    (5, 50, 95 %) are those of each probe's best score in the gallery. ``auc``: how well those scores tell members from
-    non-members, whomever they find (chance ½); None where nobody asked.
+    ``smallest_measurable`` is the smallest false alarm rate that may be reported, None where none may, and ``smallest``
+    what is found there. The quantiles (5, 50, 95 %) are those of each probe's best score in the gallery. ``curve``:
+    false alarms and members identified, with the interval at each rate alone. What nobody asked for is None or empty.
+
+    ``observed`` and ``permuted`` (statistic less chance; AUC first, then each measurable point, ``smallest`` last) are
+    what ``family_wise`` takes; without columns where no test was asked for.
     """
 
     k: int
@@ -44,13 +96,33 @@ class OpenSet:
     smallest_measurable: float | None
     member_scores: tuple[float, float, float]
     nonmember_scores: tuple[float, float, float]
-    auc: Rate | None = None
+    auc: Area | None = None
+    smallest: OpenSetPoint | None = None
+    curve: tuple[OpenSetPoint, ...] = ()
+    observed: Float[np.ndarray, " tests"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
+    permuted: Float[np.ndarray, "permutations tests"] = field(
+        default_factory=lambda: np.empty((0, 0)), repr=False, compare=False
+    )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, ``points`` and ``auc`` as dictionaries; no ``auc`` where there is none."""
-        found = asdict(self) | {"points": [point.to_dict() for point in self.points]}
-        del found["auc"]
-        return found | ({"auc": self.auc.to_dict()} if self.auc else {})
+        """Plain numbers of the fields, ``curve`` as [FPIR, TPIR, low, high]; what nobody asked for is left out."""
+        names = ("k", "nonmember_trials", "nonmember_people", "smallest_measurable")
+        told = {name: getattr(self, name) for name in (*names, "member_scores", "nonmember_scores")}
+        told |= {"points": [point.to_dict() for point in self.points]}
+        told |= {"auc": self.auc.to_dict()} if self.auc else {}
+        told |= {"smallest": self.smallest.to_dict()} if self.smallest else {}
+        drawn = [(at.fpir, at.rate.value, at.rate.low, at.rate.high) for at in self.curve if at.rate]
+        return told | ({"curve": drawn} if drawn else {})
+
+    def adjusted(self, p_values: Sequence[float]) -> "OpenSet":
+        """The same with these p-values, in the order of ``observed``."""
+        if self.auc is None:
+            return self
+        left = iter(p_values)
+        auc = replace(self.auc, p_value=next(left))
+        points = tuple(replace(at, p_value=next(left)) if at.rate else at for at in self.points)
+        last = replace(self.smallest, p_value=next(left)) if self.smallest else None
+        return replace(self, auc=auc, points=points, smallest=last)
 
 
 def nonmember_control(
@@ -64,9 +136,10 @@ def nonmember_control(
     k: int = 1,
     fpirs: tuple[float, ...] = (0.1, 0.01),
     exclude: Exclude = None,
-    auc: bool = False,
+    tested: bool = False,
     seed: int,
     replicates: int = 1000,
+    permutations: int = 999,
     level: float = 0.95,
     divide: Divide = undivided,
     product: Product = FLOAT32,
@@ -77,8 +150,14 @@ def nonmember_control(
 
     A target x is reported only with at least 10/x non-member probes from at least 50 and 2/x people, and alarms by at
     least 5 of them (``TwoSamples.smallest_measurable``). Members without an eligible mate are left out, ``exclude`` is
-    for members. Interval: bootstrap over members and over non-members, the threshold refitted. ``auc`` asks how well
-    the best scores tell members from non-members. ``divide`` and ``product`` as in ``leakage``.
+    for members. Interval: bootstrap over members and over non-members, the threshold refitted.
+
+    ``tested`` adds three things: the point at the smallest measurable rate; the curve; and tests. Chance of TPIR: the
+    same names called above t, the gallery's identities drawn blindly; its control and p-value permute the identities of
+    the gallery among people with (nearly) as many images, the threshold kept. AUC of the best scores, members against
+    non-members, whomever they find: chance ½, who is a member permuted over all people with all of their photos; so
+    strangers have to be drawn from the population of the members. p-values are for all these tests together.
+    ``divide`` and ``product`` as in ``leakage``.
 
     Raises ``DataError`` when a non-member is in the gallery. Source: ISO/IEC 19795-1.
     """
@@ -90,24 +169,114 @@ def nonmember_control(
     own = (found >= 0) & (attack.identity[found] == attack.person[:, None])
     mate = np.where(own.any(axis=1), scores[np.arange(len(own)), own.argmax(axis=1)], -np.inf)
     _, nearest = divide(lambda rows: topk(nonmember_emb[rows], gallery_emb, 1, product=product), len(nonmember_emb))
-    alarm = nearest[:, 0]
-    people = len(np.unique(nonmember_labels))
-    samples = TwoSamples.of(mate, attack.person, alarm, nonmember_labels)
-    method = f"bootstrap over {len(samples.strata) - people} members and {people} non-members, threshold refitted"
-    points = []
-    for target in fpirs:
-        found_at: tuple[Rate, float, float] | tuple[None, None, None] = (None, None, None)
-        if measurable(target, samples.smallest_measurable):
-            found_at = samples.rate_at(target, method=method, seed=seed, replicates=replicates, level=level)
-        points.append(OpenSetPoint(target, *found_at))
-    member_scores, nonmember_scores = (
-        tuple(np.quantile(best, [0.05, 0.5, 0.95]).tolist()) for best in (scores[:, 0], alarm)
-    )
-    area = None
-    if auc:
-        best = TwoSamples.of(scores[:, 0], attack.person, alarm, nonmember_labels)
-        how = method.removesuffix(", threshold refitted")
-        area = best.auc_rate(method=how, seed=seed, replicates=replicates, level=level)
+    alarm, best = nearest[:, 0], scores[:, 0]
+    how = _Bootstrap(seed, replicates, level)
+    told = _measured(TwoSamples.of(mate, attack.person, alarm, nonmember_labels), best, k, fpirs, how, curve=tested)
+    if not tested:
+        return told
+    area = how.area(TwoSamples.of(best, attack.person, alarm, nonmember_labels))
+    return _tested(told, attack, found, scores, area, permutations=permutations)
+
+
+class _Bootstrap(NamedTuple):
+    """How intervals are made: over members and over non-members."""
+
+    seed: int
+    replicates: int
+    level: float
+
+    def named(self, samples: TwoSamples) -> str:
+        people = int((samples.strata == 1).sum())
+        return f"bootstrap over {len(samples.strata) - people} members and {people} non-members"
+
+    def points(self, samples: TwoSamples, targets: Sequence[float]) -> list[OpenSetPoint]:
+        method = f"{self.named(samples)}, threshold refitted"
+        rates = samples.rates_at(targets, method=method, **self._asdict())
+        return [OpenSetPoint(target, *rate) for target, rate in zip(targets, rates, strict=True)]
+
+    def area(self, samples: TwoSamples) -> "_Best":
+        return _Best(samples, samples.auc_rate(method=self.named(samples), **self._asdict()), self.seed)
+
+
+class _Best(NamedTuple):
+    """Each probe's best score, whomever it shows, and how well it tells members from non-members."""
+
+    samples: TwoSamples
+    rate: Rate
+    seed: int
+
+
+def _measured(
+    samples: TwoSamples, best: np.ndarray, k: int, fpirs: tuple[float, ...], how: _Bootstrap, *, curve: bool
+) -> OpenSet:
+    """Every target that may be reported and, with the curve, the smallest rate that may; in one bootstrap."""
+    smallest = samples.smallest_measurable
+    asked = [target for target in fpirs if measurable(target, smallest)]
+    last = [smallest] if curve and smallest is not None and smallest < 1 else []
+    line = np.geomspace(last[0], 0.5, CURVE_POINTS).tolist() if last and last[0] < 0.5 else []
+    at = how.points(samples, [*asked, *last, *line])
+    known = {point.target: point for point in at[: len(asked)]}
     return OpenSet(
-        k, tuple(points), len(alarm), people, samples.smallest_measurable, member_scores, nonmember_scores, area
+        k=k,
+        points=tuple(known.get(target, OpenSetPoint(target, None, None, None)) for target in fpirs),
+        nonmember_trials=len(samples.negative),
+        nonmember_people=int((samples.strata == 1).sum()),
+        smallest_measurable=smallest,
+        member_scores=_spread(best),
+        nonmember_scores=_spread(samples.negative),
+        smallest=at[len(asked)] if last else None,
+        curve=tuple(at[len(asked) + len(last) :]),
     )
+
+
+def _spread(best: np.ndarray) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(best, [0.05, 0.5, 0.95]).tolist()
+    return low, middle, high
+
+
+def _tested(
+    told: OpenSet,
+    attack: Attack,
+    found: np.ndarray,
+    scores: np.ndarray,
+    best: _Best,
+    *,
+    permutations: int,
+) -> OpenSet:
+    """AUC and every measurable point against chance, p-values for all of them together."""
+    nobody = membership_permuted(best.samples, (), permutations=permutations, seed=best.seed)[:, 0] - 0.5
+    observed, permuted = [best.rate.value - 0.5], [nobody]
+    points = []
+    for point in (*told.points, *([told.smallest] if told.smallest else [])):
+        if point.rate is None or point.threshold is None:
+            points.append(point)
+            continue
+        trials = attack.trials(np.where(scores > point.threshold, found, -1))
+        chance, everybody, moved = _by_luck(trials, told.k, permutations=permutations, seed=best.seed)
+        points.append(replace(point, chance=chance, control=control_of(moved, chance)))
+        observed.append(point.rate.value - chance)
+        permuted.append(everybody)
+    told = replace(
+        told,
+        points=tuple(points[: len(told.points)]),
+        smallest=points[-1] if told.smallest else None,
+        auc=Area(best.rate, control_of(nobody, 0.5), 1.0),
+        observed=np.array(observed),
+        permuted=np.stack(permuted, axis=1),
+    )
+    return told.adjusted(max_statistic(told.observed, told.permuted).tolist())
+
+
+def _by_luck(trials: Trials, k: int, *, permutations: int, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """Chance that probes who call a name call their own, and its excess under permuted identities; over all probes.
+
+    Of the probes that call nobody none can hit, whatever the identities: they only count among the trials.
+    """
+    calling = trials.nearest[:, 0] >= 0
+    share = float(calling.mean())
+    if not share:
+        nothing = np.zeros(permutations)
+        return 0.0, nothing, nothing
+    some = trials.only(calling)
+    everybody, moved = (share * each[:, 0] for each in permute(some, (k,), permutations=permutations, seed=seed))
+    return share * float(some.chance(k).mean()), everybody, moved

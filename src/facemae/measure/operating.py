@@ -1,5 +1,6 @@
 """Two samples of scores with people behind them: true positives at a rate of false alarms, and the area under ROC."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,14 +74,15 @@ class TwoSamples:
         index = int(np.floor(target * len(self.negative) + _ROUNDING))
         return float(self.negative[self._falling][index])
 
-    def tpr(self, weights: Float[np.ndarray, "b people"], target: float) -> Float[np.ndarray, " b"]:
-        """Weighted share of the positives above the threshold, which is refitted in every row of weights."""
+    def tpr(self, weights: Float[np.ndarray, "b people"], targets: Sequence[float]) -> Float[np.ndarray, "b t"]:
+        """Weighted share of the positives above each target's threshold, which is refitted in every row of weights."""
         positives = self._positives(weights)[:, self.positive_person[self._rising]]
         alarms = np.cumsum(self._negatives(weights)[:, self.negative_person[self._falling]], axis=1)
         # The threshold is the score at which the alarms first exceed the allowed weight: that score itself is rejected.
-        index = (alarms <= target * alarms[:, -1:] + _ROUNDING).sum(axis=1)
+        allowed = np.outer(alarms[:, -1], targets) + _ROUNDING
+        index = np.stack([np.searchsorted(row, most, side="right") for row, most in zip(alarms, allowed, strict=True)])
         below = _from_zero(np.cumsum(positives, axis=1))
-        return 1 - np.take_along_axis(below, self._at_or_below[index][:, None], axis=1)[:, 0] / below[:, -1]
+        return 1 - np.take_along_axis(below, self._at_or_below[index], axis=1) / below[:, -1:]
 
     def auc(self, weights: Float[np.ndarray, "b people"]) -> Float[np.ndarray, " b"]:
         """P(positive > negative) + ½ P(equal), weighted: the Mann-Whitney statistic."""
@@ -92,26 +94,38 @@ class TwoSamples:
         beaten = (below[:, left] + below[:, right]) / 2
         return (positives * beaten).sum(axis=1) / (positives.sum(axis=1) * below[:, -1])
 
-    def rate_at(
-        self, target: float, *, method: str, seed: int, replicates: int, level: float
-    ) -> tuple[Rate, float, float]:
-        """True positives at a target share of false alarms, the share of alarms itself, and the threshold.
+    def rates_at(
+        self, targets: Sequence[float], *, method: str, seed: int, replicates: int, level: float
+    ) -> list[tuple[Rate, float, float]]:
+        """True positives at each target share of false alarms, the share of alarms itself, and the threshold.
 
         Interval: bootstrap over the people of both samples, the threshold refitted.
         """
-        threshold = self.threshold(target)
-        accepted = self.positive > threshold
-        rate = rate_from_replicates(
-            self.replicates(target, seed=seed, replicates=replicates),
-            value=float(accepted.mean()),
-            hits=int(accepted.sum()),
-            trials=len(accepted),
-            clusters=int((self.strata == 0).sum()),
-            rare=min(len(np.unique(self.positive_person[side])) for side in (accepted, ~accepted)),
-            method=method,
-            level=level,
+        if not targets:
+            return []
+        drawn = cluster_bootstrap(
+            lambda weights: self.tpr(weights, targets),
+            self.strata,
+            replicates=replicates,
+            seed=seed,
+            width=self.width,
         )
-        return rate, float((self.negative > threshold).mean()), threshold
+        found = []
+        for target, column in zip(targets, drawn.T, strict=True):
+            threshold = self.threshold(target)
+            accepted = self.positive > threshold
+            rate = rate_from_replicates(
+                column,
+                value=float(accepted.mean()),
+                hits=int(accepted.sum()),
+                trials=len(accepted),
+                clusters=int((self.strata == 0).sum()),
+                rare=min(len(np.unique(self.positive_person[side])) for side in (accepted, ~accepted)),
+                method=method,
+                level=level,
+            )
+            found.append((rate, float((self.negative > threshold).mean()), threshold))
+        return found
 
     def auc_rate(self, *, method: str, seed: int, replicates: int, level: float) -> Rate:
         """``auc`` with its interval: bootstrap over the people of both samples."""
@@ -126,7 +140,7 @@ class TwoSamples:
             for some in both
         )
         return rate_from_replicates(
-            self.replicates(None, seed=seed, replicates=replicates),
+            cluster_bootstrap(self.auc, self.strata, replicates=replicates, seed=seed, width=self.width),
             value=value,
             hits=min(pairs, round(value * pairs)),
             trials=pairs,
@@ -135,14 +149,6 @@ class TwoSamples:
             method=method,
             level=level,
         )
-
-    def replicates(self, target: float | None, *, seed: int, replicates: int) -> Float[np.ndarray, " r"]:
-        """Of ``tpr`` at a target, or of ``auc`` where that is None, under the bootstrap over the people of both."""
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            return self.auc(weights) if target is None else self.tpr(weights, target)
-
-        return cluster_bootstrap(statistic, self.strata, replicates=replicates, seed=seed, width=self.width)
 
     @cached_property
     def _falling(self) -> np.ndarray:

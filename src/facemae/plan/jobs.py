@@ -90,7 +90,8 @@ class Plan:
             jobs.append(Job(name, make, self._stages([judge.source, *exams])))
         judges = [judge.source for judge in table.judges]
         for row in _once(table.audit_of, [row for row in table.rows if row.audit and judges]):
-            sides = [row.train, table.original_of(row.train), table.imitation_of(row), table.nonmembers]
+            sides = [row.train, table.original_of(row.train), table.imitation_of(row), table.other_of(row)]
+            sides += [table.nonmembers]
             needs = self._stages([*judges, *sides, *self._owned(row).values()])
             jobs.append(Job(self._audit_name(row), partial(self._audit, row), needs))
         return jobs
@@ -201,7 +202,7 @@ class Plan:
         verify(self.path(embedder), faces, pairs, self.runs / name, spec, self.execution, cache=self.runs / "vectors")
 
     def _audit(self, row: Row) -> None:
-        table, imitation = self.table, self.table.imitation_of(row)
+        table, imitation, other = self.table, self.table.imitation_of(row), self.table.other_of(row)
         inputs = Inputs(
             original=self.path(table.original_of(row.train)),
             released=self.path(row.train),
@@ -209,6 +210,8 @@ class Plan:
             embedders={judge.name: self.path(judge.source) for judge in table.judges},
             imitation=self.path(imitation) if imitation else None,
             imitation_linkage=self._linkage(imitation) if imitation else None,
+            other_release=self.path(other) if other else None,
+            other_linkage=self._linkage(other) if other else None,
             nonmembers=self.path(table.nonmembers) if table.nonmembers else None,
             normalize={judge.name: judge.normalize for judge in table.judges if judge.normalize is not None},
             loss_networks=frozenset(judge.name for judge in table.judges if judge.loss_network),
@@ -224,7 +227,9 @@ class Plan:
             return {}
         model, masked = table.made_by(row.train)
         owned = {"process": model, "masked": masked, "trained": table.trained_on(model)}
-        owned |= {"public": table.public, "outsiders": table.outsiders if owned["trained"] else None}
+        owned |= {"public": table.public}
+        if owned["trained"]:
+            owned |= {"outsiders": table.outsiders, "reference": table.reference}
         return {option: name for option, name in owned.items() if name}
 
     def _trained_on(self) -> dict[str, Any]:

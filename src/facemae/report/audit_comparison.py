@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from facemae.errors import DataError
 from facemae.report import audit_matrices as matrices
+from facemae.report import audit_strangers as strangers
+from facemae.report.audit_longer import Longer, longer_grid, longer_note
 from facemae.report.audit_markdown import bullets, part
 from facemae.report.audit_models import HeadlineOf
 from facemae.report.audit_names import (
@@ -25,7 +27,7 @@ from facemae.report.audit_words import LIMITS, NOT_MEANT, headline
 from facemae.report.markdown import plain, table
 from facemae.report.tables import without_empty
 from facemae.report.wording import count, percent
-from facemae.spec.results import RELEASED
+from facemae.spec.results import RELEASED, ReleasesResult
 
 INTRODUCTION = """Every release shows the same people. Not every attacker could be tried on every release (see the last
 part): one that met fewer attackers looks safer than it is. What an attacker finds is a measured lower bound on what
@@ -35,7 +37,29 @@ attacker would find."""
 WORST = """The strongest attacker and network were chosen among all that were tried on one half of the people; the
 number was measured on the other half, who had no part in the choice. Do not read the largest number of another table as
 the worst case: the largest of many owes some of its size to luck. “Distinguishable from chance” means that the attack
-works. Releases whose intervals overlap are not told apart by them."""
+works."""
+
+APART = {
+    False: "This table does not tell apart releases whose intervals overlap.",
+    True: "Whether two releases differ is told in the next part, not by whether their intervals here overlap.",
+}
+"""How releases are told apart, without and with differences between them."""
+
+PAIRED = """The same people were looked for in all releases. So two releases are compared person by person: luck that
+both share cancels out, and even intervals that overlap above may belong to releases that differ. The numbers are
+percentage points: +5 says that about 5 more of 100 are found in the first than in the second. The brackets hold the
+true difference with 95 % confidence. Where they hold 0, the two are not told apart, which does not say that they are
+alike. A difference smaller than “smallest that shows” (half the width of the brackets) cannot be told from none here.
+All of it holds for the attackers chosen above and for the one generator behind each release: another training of the
+same kind may turn a small difference round. Each row stands alone: of 20 pairs that do not differ, about one looks as
+if it did."""
+
+CROWD = """In a larger crowd one person is harder to find. Here all but so many people were taken out of the set, drawn
+by lot many times; each number is the mean of these draws, and 95 % of the draws lie within the brackets. The brackets
+tell how much hangs on who is in the set, not how exactly it was measured; near the full number all draws are nearly
+the same people. The attackers are those of the worst cases and the plain search, here counted over everybody. Where a
+row hardly falls while blind guessing does, more people in the set hide nobody; nothing is known beyond the last
+column."""
 
 USEFUL = """A recogniser was trained on each set and asked of pairs of unprotected photos of other people whether they
 show one person (50 % is guessing): that accuracy says how useful the set is. Wanted: a high accuracy and a low worst
@@ -50,10 +74,13 @@ def comparison_markdown(
     made_by: str = "",
     utility: Sequence[UtilityPoint] = (),
     about: Mapping[str, str] | None = None,
+    differences: Sequence[ReleasesResult] = (),
+    longer: Longer | None = None,
 ) -> str:
     """What each release gives away in a sentence, worst cases, who attacked, and every measure by attacker.
 
-    ``about``: what each release is, by its label.
+    ``about``: what each release is, by its label. ``differences``: between every two of them.
+    ``longer``: some of the releases asked again by attackers with more steps.
 
     Raises:
         DataError: no audit, or audits about different numbers of guesses.
@@ -75,15 +102,29 @@ def comparison_markdown(
         f"**{NOT_MEANT}**",
         bullets(map(plain, LIMITS)),
         "## The worst case of each release",
-        " ".join(WORST.split()),
+        " ".join(f"{WORST} {APART[bool(differences)]}".split()),
         *worst,
+        f"**{plain(told_again)}**" if longer and (told_again := longer_note(audits, longer)) else "",
+        *_compared(differences),
         "## Who attacked",
         bullets(f"**{plain(name)}**: {plain(what)}" for name, what in _attackers(audits)),
         *(part(section) for section in _sections(audits, whole) if section.there),
+        *(_asked_again(audits, longer) if longer else ()),
         "## Words",
         bullets(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(whole) if word != "Control"),
     ]
     return "\n\n".join(text for text in (*parts, made_by) if text) + "\n"
+
+
+def _compared(differences: Sequence[ReleasesResult]) -> list[str]:
+    grids = [grid(differences) for grid in (matrices.worst_differences_grid, matrices.plain_differences_grid)]
+    told = [table(without_empty(grid)) for grid in grids if grid.rows]
+    note = [matrices.unlike_note(differences)]
+    return ["## Which releases differ", " ".join(PAIRED.split()), *told[:1], *note, *told[1:]] if told else []
+
+
+def _asked_again(audits: matrices.Audits, longer: Longer) -> tuple[str, ...]:
+    return "## What more training finds", longer.says, table(longer_grid(audits, longer))
 
 
 def _joined(audits: matrices.Audits) -> AuditRead:
@@ -182,15 +223,16 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
             tuple(matrices.searches_grid(audits, network, whole.k) for network in networks),
             note=matrices.MARK,
         ),
+        Section("With more people in the set", " ".join(CROWD.split()), matrices.crowd_grids(audits)),
         Section(
             "Is a person in the set at all?",
             "Above, everybody who is looked for is in the set. Here strangers are looked for as well, and the attacker "
             "names somebody only above a threshold at which so few strangers are named; a member counts when named "
             "rightly. A rate below that of the strangers means that hardly anybody is named rightly. AUC asks less: "
-            "whether a member's best match scores higher than a stranger's, whomever it shows. Neither is tested "
-            "against chance: an interval of the AUC that holds 0.5 tells nothing.",
-            (matrices.strangers_grid(audits), matrices.members_grid(audits)),
-            note=matrices.silent_note(audits),
+            "whether a member's best match scores higher than a stranger's, whomever it shows. †: not distinguishable "
+            "from chance, as above.",
+            (strangers.strangers_grid(audits), strangers.fewest_grid(audits), strangers.members_grid(audits)),
+            note=strangers.silent_note(audits),
         ),
         Section(
             "Are two pictures of one person?",
@@ -206,7 +248,7 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
             "About the people whose photos trained the generator, not about those in the release. The attacker holds "
             "a photo and the model, and looks how badly it restores the photo (loss), or how far the restored picture "
             "is from the photo in phi's eyes (phi-distance).",
-            (matrices.model_grid(audits),),
+            (strangers.model_grid(audits),),
         ),
         Section(
             "Beside the pixels",

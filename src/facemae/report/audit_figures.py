@@ -85,13 +85,26 @@ def linking_figure(audit: AuditRead, network: str) -> str:
 
 
 def open_set_figure(audit: AuditRead, network: str) -> str:
-    """Members named against strangers named (TPIR at FPIR)."""
-    found = [
-        (row.attack, row.same_photo, _measured(row.open_set.points))
-        for row in audit.everybody
-        if row.open_set and row.embedder == network
-    ]
-    return _operating(audit, network, found, "strangers named (FPIR), %", "members named (TPIR), %", chance=False)
+    """Members named against strangers named (TPIR at FPIR): the detection error trade-off, misses counted as hits."""
+    mine = [(row, row.open_set) for row in audit.everybody if row.open_set and row.embedder == network]
+    x, y = "strangers named (FPIR), %", "members named (TPIR), %"
+    if not any(len(found.curve) > 1 for _, found in mine):
+        points = [(row.attack, row.same_photo, _measured(found.points)) for row, found in mine]
+        return _operating(audit, network, points, x, y, chance=False)
+    curves = []
+    for row, found in mine:
+        colour, marker = _styles(audit)[row.attack]
+        told = tuple((100 * fpir, Rated(value=at, low=low, high=high)) for fpir, at, low, high in found.curve if fpir)
+        curves.append(_Curve(_label(row.attack, row.same_photo), colour, marker, told, row.same_photo == "include"))
+
+    def finish(axes: "Axes") -> None:
+        axes.set_xscale("log")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.xaxis.set_major_formatter(lambda at, _: f"{at:g}")
+        axes.minorticks_off()
+
+    return _lines(f"{y} against {x}, by {network}", _title(audit, network), curves, (), finish)
 
 
 def membership_figure(audit: AuditRead) -> str:
@@ -209,13 +222,17 @@ def _lines(
             x = [place for place, _ in points]
             low, value, high = ([100 * getattr(rate, edge) for _, rate in points] for edge in ("low", "value", "high"))
             line = "--" if curve.dashed else "-"
-            axes.plot(x, value, line, marker=curve.marker, markersize=4.5, color=curve.colour, label=curve.label)
+            # Markers of a dense curve would hide one another and the bands.
+            every = max(1, len(x) // 4)
+            look: dict[str, Any] = {"marker": curve.marker, "markersize": 4.5, "markevery": every}
+            axes.plot(x, value, line, color=curve.colour, label=curve.label, **look)
             if len(x) > 1:
                 axes.fill_between(x, low, high, color=curve.colour, alpha=0.16, linewidth=0)
             else:
                 axes.vlines(x, low, high, color=curve.colour)
-        places, levels = zip(*sorted(chances), strict=True)
-        axes.plot(places, [100 * level for level in levels], ":", color=INK, linewidth=1.1, label="blind guessing")
+        if chances:
+            places, levels = zip(*sorted(chances), strict=True)
+            axes.plot(places, [100 * level for level in levels], ":", color=INK, linewidth=1.1, label="blind guessing")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         axes.set_title(title)

@@ -1,14 +1,15 @@
 """Tables over several audits: attackers in rows, releases in columns; selecting and formatting only."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from facemae.report.audit_measures import NOT_MEASURABLE
-from facemae.report.audit_models import HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
-from facemae.report.audit_names import NEVER_RUN, attack_name, chance_told, pairs_name, whose, within
+from facemae.report.audit_models import Attack, HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
+from facemae.report.audit_names import NEVER_RUN, attack_name, chance_told, pairs_name, pooled, whose, within
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid
-from facemae.report.wording import ABSENT, count, decimal, percent, rate
+from facemae.report.wording import ABSENT, count, decimal, difference, percent, points, rate
+from facemae.spec.results import RELEASED, UNPROTECTED, ReleasesResult
 
 Audits = Mapping[str, AuditRead]
 """By the label of the release."""
@@ -21,6 +22,13 @@ MARK = (
     "†: not distinguishable from chance. Luck may explain it, allowing for all attacks and networks of an audit "
     "together (5 %), even where its own interval lies above blind guessing. Without it, right people score otherwise "
     "than wrong ones. –: not run, or not asked of this release (the originals are searched as “nothing protected”)."
+)
+
+NOT_APART = "not told apart"
+UNLIKE = " ‡"
+UNLIKE_NOTE = (
+    "‡: unlike things are counted: of one release people, all of whose pictures are taken together, of the other "
+    "searches by one photo each."
 )
 
 Cell = tuple[str, str, str]
@@ -53,85 +61,121 @@ def _told(worst: HeadlineOf | None) -> tuple[str, str, str, str]:
     return who, rate(worst.value, worst.low, worst.high), percent(worst.chance), worst.verdict
 
 
+def worst_differences_grid(found: Sequence[ReleasesResult]) -> Grid:
+    """Worst cases two by two, without and with the protected photo in the attacker's hand."""
+    cells: dict[str, dict[str, tuple[str, ...]]] = {}
+    for one in found:
+        if one.measure == "worst case":
+            told = _compared(one), points(one.smallest_resolvable).lstrip("+"), _larger(one)
+            cells.setdefault(f"{one.a} − {one.b}", {})[one.same_photo] = told
+    none = (ABSENT,) * 3
+    lines = tuple((pair, *held.get("exclude", none), *held.get("include", none)) for pair, held in cells.items())
+    head = ("Difference", "Smallest that shows", "More is found in")
+    columns = (
+        "First − second",
+        *head,
+        "With the protected photo in hand",
+        "Smallest that shows so",
+        "More is found in so",
+    )
+    return Grid("Worst case of the first less that of the second, in points", columns, lines)
+
+
+def plain_differences_grid(found: Sequence[ReleasesResult]) -> Grid:
+    """Plain searches two by two, a column for each network."""
+    cells: dict[str, dict[str, str]] = {}
+    for one in found:
+        if one.measure == "plain search":
+            cell = difference(one) if _told_apart(one) else f"{difference(one)}, {NOT_APART}"
+            cells.setdefault(f"{one.a} − {one.b}", {})[one.embedder_a] = cell
+    networks = tuple(dict.fromkeys(network for row in cells.values() for network in row))
+    lines = tuple((pair, *(row.get(network, ABSENT) for network in networks)) for pair, row in cells.items())
+    caption = "Plain search in the first less that in the second, in points; counted over everybody"
+    return Grid(caption, ("First − second", *map(whose, networks)), lines)
+
+
+def unlike_note(found: Sequence[ReleasesResult]) -> str:
+    """What the mark says, where it stands."""
+    return UNLIKE_NOTE if any(UNLIKE in _compared(one) for one in found if one.measure == "worst case") else ""
+
+
+def _compared(one: ReleasesResult) -> str:
+    return f"{difference(one)}{UNLIKE if pooled(one.attack_a) != pooled(one.attack_b) else ''}"
+
+
+def _larger(one: ReleasesResult) -> str:
+    return (one.a if one.value > 0 else one.b) if _told_apart(one) else NOT_APART
+
+
+def _told_apart(one: ReleasesResult) -> bool:
+    return not one.low <= 0 <= one.high
+
+
+def crowd_grids(audits: Audits) -> tuple[Grid, ...]:
+    """With how many people in the set how much is found: by the strongest attackers, and by plain searches."""
+    strongest = {
+        f"{label}: {attack_name(head.attack, short=True)}, {head.embedder}": (attack, audit.k)
+        for label, audit in audits.items()
+        if (head := audit.headline)
+        for attack in audit.everybody
+        if (attack.attack, attack.embedder, attack.same_photo) == (head.attack, head.embedder, head.same_photo)
+    }
+    grids = [_crowd("The strongest attacker on each release", strongest)]
+    for network in dict.fromkeys(attack.embedder for audit in audits.values() for attack in audit.everybody):
+        plainly = {
+            label: (attack, audit.k)
+            for label, audit in audits.items()
+            for attack in audit.everybody
+            if (attack.embedder, attack.same_photo) == (network, "exclude")
+            and attack.attack == (RELEASED if audit.protected else UNPROTECTED)
+        }
+        grids.append(_crowd(f"Plain search, {whose(network)}", plainly))
+    return tuple(grid for grid in grids if grid.rows)
+
+
+def _crowd(who: str, rows: Mapping[str, tuple[Attack, int]]) -> Grid:
+    drawn = {label: {at.identities: at for at in attack.curve if at.k == k} for label, (attack, k) in rows.items()}
+    sizes = sorted({size for curve in drawn.values() for size in curve})
+    lines = [
+        (label, *(rate(at.value, at.low, at.high) if (at := curve.get(size)) else ABSENT for size in sizes))
+        for label, curve in drawn.items()
+        if curve
+    ]
+    if lines:
+        blind = [max(curve[size].chance for curve in drawn.values() if size in curve) for size in sizes]
+        lines.append(("blind guessing, at most", *map(percent, blind)))
+    k = next((k for _, k in rows.values()), 1)
+    return Grid(f"{who}: found {within(k)} among", ("Release", *(f"{count(n)} people" for n in sizes)), tuple(lines))
+
+
 def searches_grid(audits: Audits, network: str, k: int) -> Grid:
     """One network: attackers against releases. An attacker's own network has a table of its own."""
     cells = (
-        (attack_name(attack.attack, attack.same_photo, short=True), label, _marked(rate_cell(at), at.verdict))
+        (attack_name(attack.attack, attack.same_photo, short=True), label, marked(rate_cell(at), at.verdict))
         for label, audit in audits.items()
         for attack in audit.everybody
         if attack.embedder == network and (at := attack.shown(k))
     )
-    return _matrix(f"Searches that find the right person {within(k)}, {whose(network)}", audits, cells)
-
-
-def strangers_grid(audits: Audits) -> Grid:
-    """Members found while strangers stay silent; attackers whose strangers are too few for that have no row."""
-    caption = f"Members named while {percent(FALSE_ALARMS)} of strangers are wrongly named (TPIR at FPIR)"
-    silent = _silent(audits)
-    return _matrix(caption, audits, (cell for cell in _strangers(audits) if cell[0] not in silent))
-
-
-def silent_note(audits: Audits) -> str:
-    """Who has no row among strangers, and why."""
-    silent = _silent(audits)
-    if not silent:
-        return ""
-    heard = {_attacker(row) for row, _, _ in _strangers(audits) if row not in silent}
-    # An attacker with none of whose networks it can be measured is named once.
-    names = dict.fromkeys(row if _attacker(row) in heard else _attacker(row) for row in silent)
-    return (
-        f"Too few strangers to measure at this share (who takes all photos of a person together searches once a "
-        f"person): {'; '.join(names)}."
-    )
-
-
-def _attacker(row: str) -> str:
-    return row.rpartition(", ")[0]
-
-
-def _strangers(audits: Audits) -> list[Cell]:
-    return [
-        (f"{attack_name(attack.attack, attack.same_photo, short=True)}, {attack.embedder}", label, _named(found.points))
-        for label, audit in audits.items()
-        for attack in audit.everybody
-        if (found := attack.open_set)
-    ]
-
-
-def _silent(audits: Audits) -> list[str]:
-    cells = _strangers(audits)
-    heard = {row for row, _, cell in cells if cell not in (NOT_MEASURABLE, ABSENT)}
-    return [row for row in dict.fromkeys(row for row, _, cell in cells if cell == NOT_MEASURABLE) if row not in heard]
-
-
-def members_grid(audits: Audits) -> Grid:
-    """How well best scores tell members from strangers, whomever they find."""
-    cells = [
-        (f"{attack_name(attack.attack, attack.same_photo, short=True)}, {attack.embedder}", label, decimal(found.auc))
-        for label, audit in audits.items()
-        for attack in audit.everybody
-        if (found := attack.open_set) and found.auc
-    ]
-    return _matrix("A member's best match scores above a stranger's (AUC: 0.5 is blind, 1 sure)", audits, cells)
+    return matrix(f"Searches that find the right person {within(k)}, {whose(network)}", audits, cells)
 
 
 def accepted_grid(audits: Audits) -> Grid:
     """True pairs accepted while few wrong ones are."""
     caption = f"True pairs accepted while {percent(FALSE_ALARMS)} of wrong pairs are (TAR at FAR)"
-    return _matrix(caption, audits, _pairs(audits, lambda row: _named(row.tar)))
+    return matrix(caption, audits, _pairs(audits, lambda row: named_at(row.tar)))
 
 
 def errors_grid(audits: Audits) -> Grid:
     """Where both kinds of mistakes are equally frequent."""
     cells = _pairs(audits, lambda row: rate_cell(row.eer), lambda row: f", wrong people {percent(row.eer.control)}")
-    return _matrix("Equal error rate (50 % is blind, 0 % sure)", audits, cells)
+    return matrix("Equal error rate (50 % is blind, 0 % sure)", audits, cells)
 
 
 def _pairs(
     audits: Audits, cell: Callable[[LinkingOf], str], beside: Callable[[LinkingOf], str] = lambda row: ""
 ) -> list[Cell]:
     return [
-        (_whose(row), label, _marked(cell(row), row.verdict) + beside(row))
+        (_whose(row), label, marked(cell(row), row.verdict) + beside(row))
         for label, audit in audits.items()
         for row in audit.linking
     ]
@@ -140,27 +184,15 @@ def _pairs(
 def scores_grid(audits: Audits) -> Grid:
     """How much scores tell of who is who, beside the most that they seem to tell of the wrong people."""
     cells = [
-        (_whose(row), label, f"{_marked(decimal(row), row.verdict)}, luck gives up to {row.bound:.3f}")
+        (_whose(row), label, f"{marked(decimal(row), row.verdict)}, luck gives up to {row.bound:.3f}")
         for label, audit in audits.items()
         for row in audit.unlinkability
     ]
-    return _matrix("Do scores tell people apart? (D_sys: 0 nothing, 1 everything)", audits, cells)
+    return matrix("Do scores tell people apart? (D_sys: 0 nothing, 1 everything)", audits, cells)
 
 
 def _whose(row: LinkingOf | UnlinkabilityOf) -> str:
     return f"{pairs_name(row.attack, row.same_photo)}, {row.embedder}"
-
-
-def model_grid(audits: Audits) -> Grid:
-    """Membership of photos in what trained the models."""
-    lines = tuple(
-        (label, row.score, decimal(row.auc), _named(row.points), row.verdict)
-        for label, audit in audits.items()
-        for row in audit.membership
-    )
-    named = f"Training photos named while {percent(FALSE_ALARMS)} of others are (TPR at FPR)"
-    columns = ("Model of", "Score", "AUC (0.5 is blind)", named, "Verdict")
-    return Grid("Was a photo among those that trained the model?", columns, lines)
 
 
 def beside_grid(audits: Audits) -> Grid:
@@ -193,7 +225,8 @@ def not_run_grid(audits: Audits) -> Grid:
     return Grid("Attackers that were not run", ("Attacker", "Needs", "Releases"), lines)
 
 
-def _matrix(caption: str, audits: Audits, cells: Iterable[Cell]) -> Grid:
+def matrix(caption: str, audits: Audits, cells: Iterable[Cell]) -> Grid:
+    """Cells as a table: attackers in rows, releases in columns."""
     found: dict[str, dict[str, str]] = {}
     for row, label, cell in cells:
         found.setdefault(row, {})[label] = cell
@@ -204,13 +237,16 @@ def _matrix(caption: str, audits: Audits, cells: Iterable[Cell]) -> Grid:
     return Grid(caption, ("Attacker", *audits), lines)
 
 
-def _marked(cell: str, verdict: str) -> str:
+def marked(cell: str, verdict: str) -> str:
+    """The cell with its mark where the verdict does not tell it from chance."""
     return cell if cell in (ABSENT, NOT_MEASURABLE) or chance_told(verdict) else f"{cell}{NOT_TOLD}"
 
 
-def _named(points: Iterable[Operating]) -> str:
+def named_at(points: Iterable[Operating]) -> str:
     """The rate at `FALSE_ALARMS`, or that it cannot be measured with so few."""
     for point in points:
         if point.target == FALSE_ALARMS:
-            return rate(point.rate.value, point.rate.low, point.rate.high) if point.rate else NOT_MEASURABLE
+            if point.rate is None:
+                return NOT_MEASURABLE
+            return marked(rate(point.rate.value, point.rate.low, point.rate.high), point.verdict)
     return ABSENT

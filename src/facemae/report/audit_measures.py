@@ -20,11 +20,12 @@ def open_set_grid(audit: AuditRead) -> Grid:
             _target(point),
             _operating(point, found.smallest_measurable),
             _hits(point),
+            point.verdict or (ABSENT if found.auc else ""),
             f"{count(found.nonmember_trials)} photos of {count(found.nonmember_people)} people",
-            decimal(found.auc) if found.auc else "",
+            *((decimal(found.auc), found.auc.verdict) if found.auc else ("", "")),
         )
         for attack, found in asked
-        for point in found.points
+        for point in found.told
     )
     columns = (
         "Attacker",
@@ -32,8 +33,10 @@ def open_set_grid(audit: AuditRead) -> Grid:
         "Strangers named at all (FPIR)",
         "Members named rightly (TPIR)",
         "Hits/trials",
+        "Named rightly: verdict",
         "Strangers' photos",
         "Member or stranger? (AUC, 0.5 is blind)",
+        "AUC: verdict",
     )
     return without_empty(Grid("Members named, when at most so many strangers are named wrongly", columns, lines))
 
@@ -115,6 +118,7 @@ def membership_grid(audit: AuditRead) -> Grid:
         (
             found.score,
             *(_operating(point, found.smallest_measurable) for point in _targets(found.points, tuple(asked))),
+            _at_least(found.smallest),
             decimal(found.auc),
             f"{found.auc.control:.3f}",
             f"{count(found.members)} / {count(found.nonmembers)}",
@@ -124,7 +128,16 @@ def membership_grid(audit: AuditRead) -> Grid:
     )
     rates = (f"Named at {100 * target:.4g} % wrongly accused (TPR at FPR)" for target in asked)
     tail = ("AUC (0.5: blind)", "AUC of wrong people (control)", "People, inside / outside", "Verdict")
-    return Grid("Photos that trained the model, told from others", ("Told by", *rates, *tail), lines)
+    fewest = "Named at the fewest wrongly accused that can be measured here"
+    return without_empty(
+        Grid("Photos that trained the model, told from others", ("Told by", *rates, fewest, *tail), lines)
+    )
+
+
+def _at_least(point: Operating | None) -> str:
+    if point is None or point.rate is None:
+        return ""
+    return f"{rate(point.rate.value, point.rate.low, point.rate.high)} at {100 * point.target:.2g} %"
 
 
 def _target(point: Operating) -> str:

@@ -67,6 +67,7 @@ class Operating(Read):
     measurable: bool = False
     actual: float | None = None
     rate: Rated | None = None
+    verdict: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,14 +78,34 @@ class Operating(Read):
         return found | {"actual": actual, "rate": found if found.get("measurable") else None}
 
 
+def with_smallest(points: tuple[Operating, ...], smallest: Operating | None) -> tuple[Operating, ...]:
+    """Points by falling rates, with what the sample supports at the least where that is none of them."""
+    if smallest is None or any(point.target == smallest.target for point in points):
+        return points
+    return tuple(sorted((*points, smallest), key=lambda point: -point.target))
+
+
+class Area(Rated):
+    """Members told from strangers by their best match, whomever it shows."""
+
+    verdict: str = ""
+
+
 class OpenSet(Read):
-    """Members found while strangers stay silent."""
+    """Members found while strangers stay silent; ``curve``: rate of false alarms, members named, low, high."""
 
     points: tuple[Operating, ...]
     nonmember_trials: int
     nonmember_people: int
     smallest_measurable: float | None
-    auc: Rated | None = None
+    auc: Area | None = None
+    smallest: Operating | None = None
+    curve: tuple[tuple[float, float, float, float], ...] = ()
+
+    @property
+    def told(self) -> tuple[Operating, ...]:
+        """Every point, with that at the smallest measurable rate where nobody asked for it."""
+        return with_smallest(self.points, self.smallest)
 
 
 class Attack(Read):
@@ -163,6 +184,7 @@ class MembershipOf(Read):
     nonmembers: int
     smallest_measurable: float | None
     verdict: str
+    smallest: Operating | None = None
 
 
 class FindingOf(Read):

@@ -5,7 +5,7 @@ import re
 from facemae.report.audit_models import Rated
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import percent
-from facemae.spec.results import IMITATED, ITS_OWN, NO_NETWORK, RELEASED, UNPROTECTED
+from facemae.spec.results import IMITATED, ITS_OWN, NO_NETWORK, OTHER_PROCESS, RELEASED, UNPROTECTED
 
 PLAIN = {
     UNPROTECTED: "search, nothing protected",
@@ -19,7 +19,12 @@ NEVER_RUN = {
     "metadata": "traces beside the pixels",
 }
 """Attackers that a suite knows by another name than their results."""
-_PAIRS = {UNPROTECTED: "two photos, nothing protected", RELEASED: "photo and released picture"}
+_PAIRS = {
+    UNPROTECTED: "two photos, nothing protected",
+    RELEASED: "photo and released picture",
+    IMITATED: "two releases by the same process",
+    OTHER_PROCESS: "this release and another process's",
+}
 _SAYS = {
     UNPROTECTED: "Somebody with other photos of a person and a face recognition network looks for that person among "
     "the photos as they were before protection. No attack on the release, but the level that protection has to lower.",

@@ -90,8 +90,8 @@ def _open_set(audit: AuditRead) -> Section:
         (measures.open_set_grid(audit),),
         (
             (
-                "Members named against strangers wrongly named. Bars are intervals; marks are set side by side so that "
-                "they can be told apart.",
+                "Members named against strangers wrongly named; bands are intervals at each rate alone. A curve begins "
+                "at the smallest rate that so few strangers allow.",
                 tuple(partial(figures.open_set_figure, audit, network.name) for network in audit.networks),
             ),
         ),

@@ -1,7 +1,7 @@
 """WHAT came out: the one schema of every `results/*.json` (rates are fractions in [0, 1])."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,8 @@ from facemae.spec.manifest import Frozen, write_json
 UNPROTECTED = "Org. to Org."
 RELEASED = "Org. to released"
 IMITATED = "released-by-same-process to released"
-"""The attacks of an audit; the first is no attack on the release but the level that protection has to lower."""
+OTHER_PROCESS = "released-by-another-process to released"
+"""What an audit compares; the first is no attack on the release but the level that protection has to lower."""
 
 ITS_OWN = "its own"
 """In the place of an embedder where an attacker trains one."""
@@ -102,6 +103,25 @@ class DifferenceResult(Frozen):
     high: float
     smallest_resolvable: float
     method: str
+
+
+class ReleasesResult(DifferenceResult):
+    """What is found in release ``a`` minus what is found in release ``b``, by the same people at the same K.
+
+    ``measure`` "worst case": each release under the attacker chosen for it, on the half of the people who had no part
+    in the choice; "plain search": both under one network, by everybody. ``same_photo``: whether the attacker holds the
+    protected photos.
+    """
+
+    a: str
+    b: str
+    measure: Literal["worst case", "plain search"]
+    same_photo: str
+    k: int
+    attack_a: str
+    embedder_a: str
+    attack_b: str
+    embedder_b: str
 
 
 class WorstResult(Frozen):

@@ -28,12 +28,14 @@ class Table(Frozen):
     """Everything `reproduce` needs.
 
     Which photos a row protects, and how its records lead back to them, follows from the stages that made its set.
-    ``nonmembers``: people who are in none of the sets. ``public``: people from whom attackers learn, and ``outsiders``
-    others who trained no model, from where its photos came; both for audits whose suite is "full". ``recognisers``:
-    named changes to `[recognize]`. ``imitations``: what an attacker makes of the same people with other masks, by set.
-    Without ``seeds`` nothing is trained on the rows: only their leakage is measured. ``files``: where each file of the
-    data folder comes from. ``scale``: the name of the scale it runs on, if it has scales. ``photos``: how many a set of
-    originals holds, for estimates before it is there.
+    ``nonmembers``: people who are in none of the sets. ``public``: people from whom attackers learn, and
+    ``outsiders`` others who trained no model, from where its photos came; ``reference``: a model of other people,
+    beside which theirs is asked about its training photos; ``others``: what another process made of the same photos,
+    by set; all for audits whose suite is "full". ``recognisers``: named changes to `[recognize]`. ``imitations``:
+    what an attacker makes of the same people with other masks, by set. Without ``seeds`` nothing is trained on the
+    rows: only their leakage is measured. ``files``: where each file of the data folder comes from. ``scale``: the
+    name of the scale it runs on, if it has scales. ``photos``: how many a set of originals holds, for estimates
+    before it is there.
     """
 
     title: str
@@ -46,9 +48,11 @@ class Table(Frozen):
     nonmembers: str | None = None
     public: str | None = None
     outsiders: str | None = None
+    reference: str | None = None
     recognize: dict[str, Any] = {}
     recognisers: dict[str, dict[str, Any]] = {}
     imitations: dict[str, str] = {}
+    others: dict[str, str] = {}
     verify: dict[str, Any] = {}
     audit: dict[str, Any] = {}
     protocols: tuple[Protocol, ...]
@@ -81,7 +85,8 @@ class Table(Frozen):
             *_twice("judges are called", (judge.name for judge in self.judges), "each needs a name of its own"),
             *_twice("protocols are called", (item.name for item in self.protocols), "each needs a name of its own"),
         ]
-        named = [*self.wanted(), *self.imitations, *self.imitations.values()]
+        named = [*self.wanted(), *(name for pair in (self.imitations | self.others).items() for name in pair)]
+        named += self.imitations.values()
         named += [name for call in self.stages.values() for name in call.needs()]
         unknown = sorted({name for name in named if not self.knows(name)})
         if unknown:
@@ -94,10 +99,11 @@ class Table(Frozen):
 
     def wanted(self) -> list[str]:
         """What rows, protocols, judges and pictures are made from, as written."""
-        used: list[str | None] = [self.nonmembers, self.public, self.outsiders]
+        used: list[str | None] = [self.nonmembers, self.public, self.outsiders, self.reference]
         used += [judge.source for judge in self.judges]
         used += [name for protocol in self.protocols for name in (protocol.faces, protocol.pairs)]
-        used += [name for row in self.rows for name in (row.train, row.real, self.imitation_of(row))]
+        used += [name for row in self.rows for name in (row.train, row.real)]
+        used += [name for row in self.rows for name in (self.imitation_of(row), self.other_of(row))]
         used += [picture.faces for picture in self.pictures]
         return [name for name in used if name is not None]
 
@@ -147,6 +153,10 @@ class Table(Frozen):
     def imitation_of(self, row: Row) -> str | None:
         """What imitates a row's set: its own, else what the table names for that set."""
         return row.imitation or self.imitations.get(row.train)
+
+    def other_of(self, row: Row) -> str | None:
+        """What another process made of the photos of a row's set; None where the suite does not ask about it."""
+        return self.others.get(row.train) if self.suite == "full" else None
 
     def run_of(self, row: Row) -> str:
         """The name of a row's recogniser runs: its set, what is mixed in, its variant where that changes anything."""

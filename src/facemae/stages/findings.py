@@ -58,7 +58,7 @@ class Findings:
         protected = any(attack["attack"] != UNPROTECTED for attack in self.attacks)
         candidates = []
         for number, attack in enumerate(self.attacks):
-            column = _shown(attack["at"])
+            column = shown_column(attack["at"])
             wanted = (attack["attack"] != UNPROTECTED) == protected and attack["subset"] == EVERYBODY
             if wanted and attack["same_photo"] == same_photo and attack["at"][column]["halves"]:
                 candidates.append((number, column))
@@ -194,7 +194,8 @@ def _excess(half: dict[str, Any]) -> float:
     return float(half["value"] - half["chance"])
 
 
-def _shown(at: Sequence[dict[str, Any]]) -> int:
+def shown_column(at: Sequence[dict[str, Any]]) -> int:
+    """Where the K that worst cases are about stands: the paper's 2, else the smallest."""
     ks = [point["k"] for point in at]
     return ks.index(SHOWN_K if SHOWN_K in ks else min(ks))
 

@@ -27,7 +27,7 @@ class Found:
         """The same with p-values for the maximum over all tests of the audit."""
         p = {name: iter(values.tolist()) for name, values in family_wise(dict(self._tests())).items()}
         return Found(
-            [_leakage(each, p[f"attack {i}"]) for i, each in enumerate(self.attacks)],
+            [_leakage(each, p[f"attack {i}"], p.get(f"open set {i}")) for i, each in enumerate(self.attacks)],
             [(head, _linking(each, p[f"linking {i}"])) for i, (head, each) in enumerate(self.linking)],
             [
                 (head, replace(each, p_value=next(p[f"unlinkability {i}"])))
@@ -47,14 +47,17 @@ class Found:
         for i, finding in enumerate(self.attacks):
             excess = np.array([at.excess for at in finding.leakage.at])
             yield f"attack {i}", (excess, finding.leakage.permuted)
+            if finding.open_set is not None and len(finding.open_set.observed):
+                yield f"open set {i}", (finding.open_set.observed, finding.open_set.permuted)
         for name in ("linking", "unlinkability", "templates", "membership"):
             for i, (_, each) in enumerate(getattr(self, name)):
                 yield f"{name} {i}", (each.observed, each.permuted)
 
 
-def _leakage(finding: Finding, p: Iterator[float]) -> Finding:
+def _leakage(finding: Finding, p: Iterator[float], strangers: Iterator[float] | None) -> Finding:
     at = tuple(replace(point, p_value=next(p)) for point in finding.leakage.at)
-    return replace(finding, leakage=replace(finding.leakage, at=at))
+    open_set = finding.open_set.adjusted(list(strangers)) if finding.open_set and strangers else finding.open_set
+    return replace(finding, leakage=replace(finding.leakage, at=at), open_set=open_set)
 
 
 def _linking(found: Linking, p: Iterator[float]) -> Linking:
@@ -70,4 +73,5 @@ def _templates(found: Templates, p: Iterator[float]) -> Templates:
 def _membership(found: Membership, p: Iterator[float]) -> Membership:
     auc = next(p)
     points = tuple(point if point.rate is None else replace(point, p_value=next(p)) for point in found.points)
-    return replace(found, auc_p_value=auc, points=points)
+    last = replace(found.smallest, p_value=next(p)) if found.smallest else None
+    return replace(found, auc_p_value=auc, points=points, smallest=last)

@@ -80,7 +80,9 @@ def breaches(limits: Sequence[Limit], result: Mapping[str, Any]) -> tuple[Breach
 
     Judged by the estimate on everybody, of every attack on the release under every embedder and same-photo setting that
     was measured: the largest of many estimates is rather too large than too small. A limit on what was not measured is
-    no passed limit, nor is one that a single attack could not be measured at: what it would have found is unknown.
+    no passed limit, nor is one that a single attack could not be measured at: what it would have found is unknown,
+    unless it finds no more than is allowed even at the smallest rate of false alarms that could be measured (fewer
+    false alarms never name more). Attacks of another kind, that were not asked for it at all, are in `passed_over`.
 
     Raises:
         RecipeError: a limit on something that the audit did not measure.
@@ -98,6 +100,14 @@ def breaches(limits: Sequence[Limit], result: Mapping[str, Any]) -> tuple[Breach
                 needed=_missing(limit),
             )
     return tuple(found)
+
+
+def passed_over(limits: Sequence[Limit], result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Attacks on which a limit on strangers says nothing, for they were not asked about strangers at all."""
+    if not any(limit.kind == "tpir@fpir" for limit in limits):
+        return ()
+    rows = (row for section, row in _rows(result) if section == "attacks" and row.get("open_set") is None)
+    return tuple(_named("attacks", row) for row in rows)
 
 
 def demand_measured(limits: Sequence[Limit], spec: AuditSpec) -> None:
@@ -151,13 +161,24 @@ def _points(limit: Limit, result: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def _unmeasured(limit: Limit, result: Mapping[str, Any]) -> list[str]:
-    """Attacks that were asked for this limit's measure and for which it could not be measured."""
-    return [
-        _named(section, row)
-        for section, row in _rows(result)
-        for kind, at, found in _numbers(section, row)
-        if kind == limit.kind and at == limit.at and found.get("value") is None
-    ]
+    """Attacks that were asked for this limit's measure and may pass it for all that could be measured."""
+    unknown = []
+    for section, row in _rows(result):
+        for kind, at, found in _numbers(section, row):
+            if kind == limit.kind and at == limit.at and found.get("value") is None:
+                most = _at_smallest(section, row, limit)
+                if most is None:
+                    unknown.append(_named(section, row))
+                elif most["value"] > limit.most:
+                    unknown.append(f"{_named(section, row)}: {most['value']:.4g} at {most['target']:.4g}")
+    return unknown
+
+
+def _at_smallest(section: str, row: Mapping[str, Any], limit: Limit) -> Mapping[str, Any] | None:
+    """What was found at the smallest measurable rate, where that is no smaller than the limit's: no less than at it."""
+    found = (row if section == "membership" else row.get("open_set") or {}).get("smallest")
+    there = found is not None and found.get("value") is not None and found["target"] >= limit.at
+    return found if there else None
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -22,7 +22,8 @@ class Inputs:
     """Everything an audit looks at; directories that other verbs wrote, or folders and archives of photos.
 
     ``imitation``: the same people's photos put through the same process again with other masks, as an attacker who owns
-    the released model would do. ``nonmembers``: people who are not in the release. ``normalize``: input
+    the released model would do. ``other_release``: what another process, such as another model, made of the same
+    photos, for whoever joins two releases. ``nonmembers``: people who are not in the release. ``normalize``: input
     normalisation of embedders, by name, instead of the settings' one. ``loss_networks``: names of embedders that the
     model was trained against.
 
@@ -50,6 +51,8 @@ class Inputs:
     trained: Path | None = None
     reference: Path | None = None
     outsiders: Path | None = None
+    other_release: Path | None = None
+    other_linkage: Path | None = None
 
     def paths(self) -> dict[str, Path]:
         """What names the result, by name.
@@ -69,7 +72,17 @@ class Inputs:
         return {"normalize_of": given} | ({"loss_networks": marked} if marked else {})
 
 
-_SETS = ("original", "released", "imitation", "nonmembers", "public", "public_released", "trained", "outsiders")
+_SETS = (
+    "original",
+    "released",
+    "imitation",
+    "other_release",
+    "nonmembers",
+    "public",
+    "public_released",
+    "trained",
+    "outsiders",
+)
 
 
 def brought_in(inputs: Inputs, *, cache: Path, execution: Execution, world: World) -> Inputs:

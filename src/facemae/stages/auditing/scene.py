@@ -13,7 +13,7 @@ from facemae.faces.faceset import FaceSet
 from facemae.measure import Leakage, OpenSet, first_half, leakage, nonmember_control
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import AuditSpec
-from facemae.spec.results import EVERYBODY, IMITATED, RELEASED, UNPROTECTED
+from facemae.spec.results import EVERYBODY, IMITATED, OTHER_PROCESS, RELEASED, UNPROTECTED
 from facemae.stages.auditing.inputs import Inputs, demand_strangers
 from facemae.stages.embed import vectors_of
 from facemae.stages.linkage import read_linkage
@@ -54,7 +54,8 @@ class Scene:
     """The sets of an audit, opened and checked.
 
     Raises:
-        DataError: the linkage does not fit; strangers who are members; an imitation without linkage.
+        DataError: the linkage does not fit; strangers who are members; an imitation or another release without
+            linkage.
     """
 
     def __init__(self, inputs: Inputs, spec: AuditSpec, execution: Execution, cache: Path, world: World) -> None:
@@ -68,6 +69,9 @@ class Scene:
         self.imitation = self._linked(inputs.imitation, inputs.imitation_linkage) if inputs.imitation else None
         if inputs.imitation and self.imitation is None:
             raise DataError("--imitation", got="no linkage for it", needed="--imitation-linkage")
+        self.other = self._linked(inputs.other_release, inputs.other_linkage) if inputs.other_release else None
+        if inputs.other_release and self.other is None:
+            raise DataError("--other-release", got="no linkage for it", needed="--other-linkage")
         self.strangers = FaceSet.open(inputs.nonmembers) if inputs.nonmembers else None
         if self.strangers is not None:
             demand_strangers(self.strangers, self.original, "--nonmembers", "people who are not in the release")
@@ -101,6 +105,13 @@ class Scene:
             asked.append((Sides(IMITATED, judge, imitated, gallery), ("exclude",)))
         return asked
 
+    def joined(self, judge: str) -> Sides | None:
+        """Pictures of the same people that another process released, against this release; None without those."""
+        if self.other is None or self.released is None:
+            return None
+        theirs = self._view(judge, self.other.faces, self.other.photo)
+        return Sides(OTHER_PROCESS, judge, theirs, self._view(judge, self.released.faces, self.released.photo))
+
     def leakage(self, sides: Sides, same_photo: str) -> list[Finding]:
         """One attack by everybody, then by the probes of each source."""
         spec, probes, gallery = self.spec, sides.probes, sides.gallery
@@ -124,7 +135,8 @@ class Scene:
             divide=self._divide,
             product=self._product,
         )
-        asked = sides.strangers is not None and same_photo == "exclude"
+        # A plain retrieval audit asks about strangers only whoever holds other photos, as the paper's question is.
+        asked = sides.strangers is not None and (same_photo == "exclude" or spec.suite != "retrieval")
         open_set = self._open_set(sides, own) if asked else None
         head = sides.attack, sides.embedder, same_photo
         parts = [Finding(*head, source, part, None) for source, part in found.parts.items()]
@@ -143,7 +155,7 @@ class Scene:
             sides.gallery.person,
             fpirs=self.spec.false_alarms,
             exclude=own,
-            auc=self.spec.suite != "retrieval",
+            tested=self.spec.suite != "retrieval",
             seed=self.spec.seed,
             replicates=self.spec.replicates,
             divide=self._divide,

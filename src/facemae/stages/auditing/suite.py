@@ -1,6 +1,7 @@
 """Which attackers and measures run, on what they may own; what cannot run is said, never dropped."""
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from facemae.attacks import (
     Visible,
     membership_scores,
 )
+from facemae.attacks.template import Group
 from facemae.faces.faceset import FaceSet
 from facemae.measure import linking, membership, pair_scores, template_leakage, unlinkability
 from facemae.spec.recipe import AttackerName
@@ -28,6 +30,12 @@ from facemae.stages.auditing.owned import Belongings
 from facemae.stages.auditing.process import ratio_of
 from facemae.stages.auditing.scene import Scene, Sides, own_photos
 from facemae.stages.pretrain import load_model
+
+SIZES: tuple[tuple[int | None, int | None], ...] = ((1, 1), (2, 2), (4, 4), (8, 8), (1, None), (None, None))
+"""How many photos of a person are asked with, and how many images of one are searched together; None: all."""
+
+GROUPS: tuple[Group, ...] = ("labels", "none")
+"""What an attacker takes together of the release: images under one number, and nothing, as where it has no numbers."""
 
 
 @dataclass
@@ -80,6 +88,10 @@ class Suite:
                     # Two releases of one photo: what releasing the same photos again would add.
                     self._measure(sides, "include")
                 self._templates(sides, settings)
+        joined = self.scene.joined(judge)
+        if joined is not None and self.scene.spec.suite != "retrieval":
+            for same_photo in self.scene.settings:
+                self._measure(joined, same_photo)
 
     def _attack(self, attacker: AttackerName, judge: str) -> None:
         if attacker == "template":
@@ -117,9 +129,9 @@ class Suite:
             self._pooled(attacker, fitted, called or judge)
 
     def _pooled(self, attacker: Attacker, fitted: Fitted, embedder: str) -> None:
-        """The same attacker with all images under one released number taken together."""
-        for same_photo in self.scene.settings:
-            template = Template(attacker, same_photo=same_photo)  # type: ignore[arg-type]
+        """The same attacker with all photos of a person taken together, and all images under one number or none."""
+        for group, same_photo in product(GROUPS, self.scene.settings):
+            template = Template(attacker, group=group, same_photo=same_photo)  # type: ignore[arg-type]
             self._asked(template, template.over(fitted, seed=self.scene.spec.seed), embedder, (same_photo,))
 
     def _asked(self, attacker: Attacker, fitted: Fitted, embedder: str, settings: tuple[str, ...]) -> Sides | None:
@@ -173,6 +185,7 @@ class Suite:
                 query_photo=probes.photo if apart else None,
                 gallery_photo=gallery.photo if apart else None,
                 ks=spec.k,
+                sizes=SIZES,
                 draws=spec.draws,
                 seed=spec.seed,
                 replicates=spec.replicates,
