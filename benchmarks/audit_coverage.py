@@ -262,6 +262,7 @@ def summed(measure: str, leak: float, found: list[dict[str, Told]], truths: dict
                 "leak": leak,
                 "truth": float(np.mean(truth)),
                 "mean": float(np.mean([told.value for told in column])),
+                "spread": float(np.std([told.value for told in column])),
                 "width": float(np.mean([told.high - told.low for told in column])),
                 "coverage": wilson(held, len(column)).to_dict(),
                 "accused": wilson(sum(told.accused for told in column), len(column)).to_dict(),

@@ -2,253 +2,71 @@
 
     python benchmarks/audit_validation.py results --runs RUNS
 
-Two parts. *End to end*: releases with a known answer (`facemae.faces.planted`) of synthetic people, three repetitions
-with other people each, written to disk and measured as any release is; what each says beforehand (``expects``) is
-compared with what was found. *Simulated*: `audit_coverage.py`, embeddings with a known leak, 400 repetitions: coverage
-of the intervals, false accusations, power. Everything is kept in RUNS piece by piece: the same command goes on where it
-stopped, ``--minutes`` ends it in time, and what is not there yet the results say.
+Two parts. *End to end*: releases with a known answer (`facemae.faces.planted`) of synthetic people, written to disk and
+measured as any release is (`audit_plants.py`, `audit_attackers.py`), with other people in every repetition; what each
+says beforehand (``expects``) is compared with what was found. *Simulated*: `audit_simulated.py`, embeddings with a
+known leak, 400 repetitions: coverage of the intervals, false accusations, also of whole audits, and power.
+Everything is kept in RUNS piece by piece: the same command goes on where it stopped, ``--minutes`` ends it in time, and
+what is not there yet the results say.
 """
 
 import argparse
-import json
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import audit_coverage as simulated
-import numpy as np
+from audit_attackers import ATTACKERS, LEARNERS, attacked
 from audit_page import page
+from audit_pieces import Pieces
+from audit_plants import BESIDE, FPIR, JUDGED, KS, LEVEL, Sizes, Town, beside, judged, opened, written
+from audit_simulated import LEAKS, POWER, simulate
 from scipy.stats import binom
 
-from facemae.attacks import Inverter, Owned, Released, judge_of, unit_rows
 from facemae.faces.faceset import FaceSet
-from facemae.faces.metadata import audit_metadata
-from facemae.faces.planted import PLANTS, Plant
-from facemae.faces.traces import linked_records, open_collection
-from facemae.measure import family_wise, leakage, linking, nonmember_control, pair_scores, template_leakage, wilson
-from facemae.nn.embedder import load_embedder
-from facemae.spec.execution import Execution
+from facemae.faces.planted import PLANTS, Plant, Watcher
+from facemae.measure import wilson
 from facemae.spec.manifest import digest_of, write_json
-from facemae.spec.recipe import ExportSpec, ImportSpec
-from facemae.stages.export import export_faces
-from facemae.stages.import_ import import_faces
-from facemae.stages.linkage import read_linkage
-from facemae.stages.mask import private_of
-from facemae.stages.planted import LINKAGE, plant_folder, plant_set
 from facemae.train.hardware import hardware
-
-PHI = Path(simulated.__file__).resolve().parents[1] / "src" / "facemae" / "weights" / "phi-synthetic"
-LEVEL, FPIR, KS = 0.05, 0.1, (1, 2)
-CHUNK = 50
-"""Simulated releases in a piece: half a minute of the slowest study."""
-
-POWER = {"retrieval": 0.5, "pairs": 0.5, "membership": 1.0, "templates": 0.5, "planted": 0.2}
-"""The leak of the simulated releases (100 people, 4 photos each) that each measure must find in 95 % of them."""
-
-LEAKS = {"pairs": (0.0, 0.5, 1.0)}
-"""Where fewer than `audit_coverage.py` simulates: pairs take twenty times as long as the others."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How large the end-to-end part is; people of one set have unequal numbers of photos."""
-
-    people: int = 100
-    photos: int = 7
-    strangers: int = 60
-    public: int = 60
-    size: int = 64
-    steps: int = 30
-    replicates: int = 400
-    repetitions: int = 3
-
-
-class Pieces:
-    """Finished work by name, each a JSON file; what is not there is done unless the time is over."""
-
-    def __init__(self, directory: Path, minutes: float | None) -> None:
-        self._directory, self._end = directory, time.monotonic() + 60 * minutes if minutes is not None else None
-        self.missing = 0
-        directory.mkdir(parents=True, exist_ok=True)
-
-    def get(self, name: str, work: Callable[[], Any]) -> Any:
-        """What ``work`` gave, now or earlier; None where there is no time left for it."""
-        path = self._directory / f"{name}.json"
-        if not path.exists():
-            if self._end is not None and time.monotonic() > self._end:
-                self.missing += 1
-                return None
-            started = time.monotonic()
-            write_json(path, work())
-            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        return json.loads(path.read_bytes())
-
 
 # ---- end to end ----------------------------------------------------------------------------------------------------
 
 
-class Town:
-    """The people of one repetition, drawn once, and the network that judges them."""
-
-    def __init__(self, directory: Path, repetition: int, sizes: Sizes) -> None:
-        self.directory, self.sizes, self.seed = directory / f"town-{repetition}", sizes, repetition
-        self.execution, self.cache = Execution(device="cpu"), self.directory / "cache"
-        self.judge = judge_of("phi", load_embedder(PHI), cache=self.cache, execution=self.execution)
-
-    def drawn(self, name: str, offset: int, people: int, photos: int) -> Path:
-        """A set of people who are in no other set, nor in that which trained the judge."""
-        first = 10_000 * (self.seed + 1) + offset
-        synthetic = {"identities": people, "photos": photos, "first": first}
-        spec = ImportSpec.model_validate({"size": self.sizes.size, "synthetic": synthetic})
-        return import_faces(["synthetic"], self.directory / name, spec, self.execution)
-
-    @cached_property
-    def originals(self) -> Path:
-        """People with unequal numbers of photos; one of them alone has all."""
-        out = self.directory / "originals"
-        if not out.exists():
-            every, folder = self.drawn("drawn", 0, self.sizes.people, self.sizes.photos), self.directory / "folder"
-            shutil.rmtree(folder, ignore_errors=True)
-            export_faces(every, folder, ExportSpec(keep_names=True))
-            for number, person in enumerate(sorted(folder.iterdir())[1:]):
-                for photo in sorted(person.iterdir())[-1 - number % 3 :]:
-                    photo.unlink()
-            import_faces([str(folder)], out, ImportSpec(), self.execution)
-        return out
-
-    @property
-    def donors(self) -> Path:
-        """Strangers whose photos stand in for those of the release."""
-        return self.drawn("donors", 2000, self.sizes.people + 10, self.sizes.photos)
-
-    @property
-    def strangers(self) -> Path:
-        """People whom an attacker looks for in vain."""
-        return self.drawn("strangers", 4000, self.sizes.strangers, 4)
-
-    @property
-    def public(self) -> Path:
-        """People on whom attackers learn."""
-        return self.drawn("public", 6000, self.sizes.public, 6)
-
-    def vectors(self, faces: FaceSet) -> np.ndarray:
-        """Unit rows."""
-        return unit_rows(self.judge.vectors(faces))
+def watchers(plant: Plant, sizes: Sizes, repetition: int) -> list[Watcher]:
+    """Who is asked in a repetition: everybody at first, then who must find something and learns nothing."""
+    if repetition < sizes.repetitions:
+        return [*plant.expects, *({*JUDGED} - {*plant.expects})]
+    quick = [name for name, what in plant.expects.items() if what == "found" and name not in LEARNERS]
+    return quick if repetition < sizes.often else []
 
 
-def own_seed(town: Town, plant: Plant) -> int:
-    """Every plant draws its own strangers: the silence of several about the same ones would count once only."""
-    return 100 * town.seed + list(PLANTS).index(plant.name)
+def planted(town: Town, plant: Plant, asked: list[Watcher]) -> dict[str, Any]:
+    """One release, written, measured and taken away again: what every instrument found that is ``asked``.
 
-
-def planted(town: Town, plant: Plant) -> dict[str, Any]:
-    """One release, written, measured and taken away again: what every instrument found."""
+    Instruments beside the pixels take a second and are always asked, those of one look by the judge all together.
+    """
     place = town.directory / f"release-{plant.name}"
     shutil.rmtree(place, ignore_errors=True)
-    write = plant_folder if plant.needs_files else plant_set
-    out = write(town.originals, town.donors, place / "out", plant, seed=own_seed(town, plant), execution=town.execution)
-    found = {"beside": beside(town, out)}
-    faces, linkage = out, private_of(out)
-    if plant.needs_files:
-        faces = import_faces([str(out)], place / "imported", ImportSpec(), town.execution)
-        linkage = private_of(out) / LINKAGE
-    original = FaceSet.open(town.originals)
-    released = Released(FaceSet.open(faces), original, read_linkage(linkage, original, FaceSet.open(faces)))
-    probes, gallery = town.vectors(original), town.vectors(released.faces)
-    found |= pixels(town, released, probes, gallery)
-    if "inverter" in plant.expects:
-        found["inverter"] = inverter(town, plant, released)
+    out = written(town, plant, place)
+    found: dict[str, Any] = {"beside": beside(town, out), "records": len(FaceSet.open(town.originals))}
+    if not BESIDE.issuperset(asked):
+        released = opened(town, plant, out, place)
+        found |= judged(town, released) if not JUDGED.isdisjoint(asked) else {}
+        found |= {name: attacked(town, plant, released, name) for name in ATTACKERS if name in asked}
     shutil.rmtree(place, ignore_errors=True)
     return found
 
 
-def beside(town: Town, out: Path) -> dict[str, Any]:
-    """Every instrument beside the pixels, and the records that the duplicate check names."""
-    with open_collection(town.originals) as ours, open_collection(out) as theirs:
-        table = private_of(out) / LINKAGE
-        linked = (
-            linked_records(table, ours, theirs)
-            if table.exists()
-            else read_linkage(private_of(out), FaceSet.open(town.originals), FaceSet.open(out))
-        )
-        audit = audit_metadata(ours, theirs, linked=linked, seed=town.seed, execution=town.execution)
-    # What a check itself puts down to its false alarms accuses nobody.
-    names = {one.instrument for one in audit.findings if one.p_value is None or one.p_value <= LEVEL}
-    copies = max((one.count for one in audit.findings if one.instrument == "duplicates"), default=0)
-    return {"found": sorted(names), "copies": copies}
-
-
-def pixels(town: Town, released: Released, probes: np.ndarray, gallery: np.ndarray) -> dict[str, Any]:
-    """Retrieval, templates, verification and the open set by the judge's vectors."""
-    labels, photo = released.original.identities.astype(np.int64), released.photo
-    sides = probes, labels, gallery, labels[photo]
-    own = np.argsort(photo)[:, None]  # every original has one record
-    how = {"seed": town.seed, "replicates": town.sizes.replicates}
-    templates = template_leakage(
-        *sides, query_photo=np.arange(len(labels)), gallery_photo=photo, sizes=((None, None),), ks=(1,), **how
-    )
-    scores = pair_scores(*sides, exclude=own, seed=town.seed)
-    link = linking(scores, fars=(FPIR, 0.01), **how)
-    strangers = FaceSet.open(town.strangers)
-    others = strangers.identities.astype(np.int64) + len(np.unique(labels))
-    point = nonmember_control(
-        *sides[:2], town.vectors(strangers), others, *sides[2:], fpirs=(FPIR,), exclude=own, **how
-    ).points[0]
-    assert point.rate is not None
-    return {
-        "retrieval": retrieval(town, sides, own),
-        "templates": {"found": any(at.distinguishable for at in templates.at), "value": templates.at[0].rate.value},
-        "verification": {"found": link.distinguishable, "value": link.eer.value},
-        # Blind guessing names the right person among those alarms once in a hundred times: the alarms are the bound.
-        "open_set": {"found": point.rate.low > FPIR, "value": point.rate.value, "low": point.rate.low},
-        "unprotected": [at.rate.value for at in own_level(town, probes, labels).at],
-    }
-
-
-def retrieval(town: Town, sides: tuple[np.ndarray, ...], own: np.ndarray) -> dict[str, Any]:
-    """Eq. 3 with the own photo left out and let in, one test for both."""
-    how = {"ks": KS, "seed": town.seed, "replicates": town.sizes.replicates}
-    both = {"exclude": leakage(*sides, exclude=own, **how), "include": leakage(*sides, **how)}
-    tests = {name: (np.array([at.excess for at in each.at]), each.permuted) for name, each in both.items()}
-    p = min(float(values.min()) for values in family_wise(tests).values())
-    told = {name: [at.rate.to_dict() | {"chance": at.chance} for at in each.at] for name, each in both.items()}
-    return {"found": p <= LEVEL, "p_value": p, "value": told["exclude"][0]["value"]} | told
-
-
-def own_level(town: Town, probes: np.ndarray, labels: np.ndarray) -> Any:
-    """Org. to Org."""
-    own = np.arange(len(labels))[:, None]
-    return leakage(probes, labels, probes, labels, ks=KS, exclude=own, seed=town.seed, replicates=1, permutations=1)
-
-
-def inverter(town: Town, plant: Plant, released: Released) -> dict[str, Any]:
-    """Retrieval after the way back that was fitted on public people, whose photos went through the same process."""
-    # The process alone: nothing comes along with public people, and nothing is expected of their set.
-    public, process = FaceSet.open(town.public), replace(plant, keeps=frozenset(), expects={})
-    seed = 1000 + town.seed
-    out = town.directory / f"public-{plant.name}"
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.rmtree(private_of(out), ignore_errors=True)
-    plant_set(town.public, town.donors, out, process, seed=seed, key=own_seed(town, plant), execution=town.execution)
-    faces = FaceSet.open(out)
-    protected = Released(faces, public, read_linkage(private_of(out), public, faces))
-    owned = Owned(town.judge, town.execution, town.cache, protected, seed=town.seed, steps=town.sizes.steps)
-    fitted = Inverter(width=8).fit(owned)
-    probes, gallery = fitted.probes(released.original), fitted.gallery(released)
-    sides = probes.vectors, probes.person, gallery.vectors, gallery.person
-    found = retrieval(town, sides, np.argsort(released.photo)[:, None])
-    return found | {"chosen": fitted.chosen, "tried": dict(fitted.tried)}
-
-
-def told(found: dict[str, Any], watcher: str) -> bool:
-    """Whether an instrument reports anything."""
-    return bool(found[watcher]["found"]) if watcher in found else watcher in found["beside"]["found"]
+def told(found: dict[str, Any], watcher: str) -> bool | None:
+    """Whether an instrument reports anything; None where it was not asked."""
+    if watcher in BESIDE:
+        return watcher in found["beside"]["found"]
+    return bool(found[watcher]["found"]) if watcher in found else None
 
 
 def end_to_end(pieces: Pieces, directory: Path, sizes: Sizes, only: list[str]) -> list[dict[str, Any]]:
@@ -258,20 +76,26 @@ def end_to_end(pieces: Pieces, directory: Path, sizes: Sizes, only: list[str]) -
         if only and name not in only:
             continue
         found = []
-        for repetition in range(sizes.repetitions):
-            town = partial(Town, directory, repetition, sizes)
-            found.append(pieces.get(f"end-{name}-{repetition}", lambda town=town, plant=plant: planted(town(), plant)))
+        for repetition in range(max(sizes.repetitions, sizes.often)):
+            if asked := watchers(plant, sizes, repetition):
+                town = partial(Town, directory, repetition, sizes)
+                work = lambda town=town, plant=plant, asked=asked: planted(town(), plant, asked)  # noqa: E731
+                found.append(pieces.get(f"end-{name}-{repetition}", work))
         rows.append(_row(plant, [one for one in found if one is not None]))
     return rows
 
 
 def _row(plant: Plant, found: list[dict[str, Any]]) -> dict[str, Any]:
-    expects = {
-        watcher: {"expects": what, "held": sum(told(one, watcher) == (what == "found") for one in found)}
-        for watcher, what in plant.expects.items()
-    }
-    for one in expects.values():
-        one["of"], one["verdict"] = len(found), _verdict(one["expects"], one["held"], len(found))
+    expects = {}
+    for watcher, what in plant.expects.items():
+        asked = [each for one in found if (each := told(one, watcher)) is not None]
+        held = sum(each == (what == "found") for each in asked)
+        expects[watcher] = {
+            "expects": what,
+            "held": held,
+            "of": len(asked),
+            "verdict": _verdict(what, held, len(asked)),
+        }
     return {"plant": plant.name, "answer": plant.answer, "expects": expects, "found": found}
 
 
@@ -297,21 +121,40 @@ def _checks(found: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, list[
     def values(one: dict[str, Any], photo: str) -> list[float]:
         return [at["value"] for at in one["retrieval"][photo]]
 
-    copied, replaced = found.get("copied", []), found.get("replaced", [])
+    # In the later repetitions only those instruments were asked that have to find something.
+    searched = {name: [one for one in every if "retrieval" in one] for name, every in found.items()}
+    copied, replaced = searched.get("copied", []), searched.get("replaced", [])
     yield "copied: leak = Org. to Org., exactly", [values(one, "exclude") == one["unprotected"] for one in copied]
     rates = [at for one in replaced for at in one["retrieval"]["exclude"]]
     yield "replaced: chance lies within the interval", [at["low"] <= at["chance"] <= at["high"] for at in rates]
     for percent in (1, 5, 20):
-        plant = found.get(f"planted-{percent}", [])
         yield (
             f"planted {percent} %: who holds the photos finds at least that share at K = 1",
-            [one["retrieval"]["include"][0]["hits"] >= round(percent / 100 * _trials(one)) for one in plant],
+            [
+                one["retrieval"]["include"][0]["hits"] >= round(percent / 100 * one["records"])
+                for one in searched.get(f"planted-{percent}", [])
+            ],
         )
         yield (
             f"planted {percent} %: the duplicate check names every planted record and no other",
-            [one["beside"]["copies"] == round(percent / 100 * _trials(one)) for one in plant],
+            [
+                one["beside"]["copies"] == round(percent / 100 * one["records"])
+                for one in found.get(f"planted-{percent}", [])
+            ],
         )
-    blurred = [found.get(f"blurred-{sigma}", []) for sigma in (1, 2, 4, 8)]
+    for name, attacker in (("scrambled", "imitator"), ("scrambled", "imitating_parrot"), ("turned", "imitator")):
+        asked = [one[attacker] for one in found.get(name, []) if attacker in one]
+        yield f"{name}: whoever repeats the process ({attacker}) finds every own photo", [_every(one) for one in asked]
+    asked = [one["pixels"] for one in found.get("tinted", []) if "pixels" in one]
+    yield "tinted: pixels find 99 % of the own photos", [one["include"][0]["value"] >= 0.99 for one in asked]
+    folded = [one for one in found.get("folded", []) if "inverter" in one]
+    chosen = [one["inverter"]["chosen"].startswith("U-Net after as released") for one in folded]
+    yield "folded: the way back that was chosen is the U-Net, after no linear one", chosen
+    for name, attacker in (("folded", "inverter"), ("tinted", "parrot"), ("turned", "cross_matcher")):
+        both = [one for one in found.get(name, []) if attacker in one and "retrieval" in one]
+        claim = f"{name}: the {attacker.replace('_', '-')} with the photo in hand finds twice what plain search does"
+        yield claim, [_own(one, attacker) >= 2 * _own(one, "retrieval") for one in both]
+    blurred = [searched.get(f"blurred-{sigma}", []) for sigma in (1, 2, 4, 8)]
     steps = zip(*blurred, strict=False)
     yield (
         "blur: no step finds more than the one before",
@@ -319,8 +162,13 @@ def _checks(found: dict[str, list[dict[str, Any]]]) -> Iterator[tuple[str, list[
     )
 
 
-def _trials(one: dict[str, Any]) -> int:
-    return int(one["retrieval"]["include"][0]["trials"])
+def _every(found: dict[str, Any]) -> bool:
+    own = found["include"][0]
+    return bool(own["hits"] == own["trials"])
+
+
+def _own(one: dict[str, Any], attacker: str) -> float:
+    return float(one[attacker]["include"][0]["value"])
 
 
 def _falls(values: list[float]) -> bool:
@@ -338,82 +186,6 @@ def silence(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"accused": rate, "level": LEVEL, "p_value": p, "verdict": verdict if tests else "not run"}
 
 
-# ---- simulated -----------------------------------------------------------------------------------------------------
-
-
-def study_planted(leak: float, seed: int) -> dict[str, simulated.Told]:
-    """That share of the records shows its person as another photo would, the others show strangers: retrieval."""
-    photos, released = simulated.release(1.0, seed)
-    random = np.random.default_rng([seed, 5])
-    count = len(simulated.LABELS)
-    strangers = simulated.faces(random.normal(size=(count, simulated.DIMENSION)), random)
-    own = random.permutation(count) < round(leak * count)
-    mixed = np.where(own[:, None], released, strangers)
-    how = {"seed": seed, "replicates": simulated.REPLICATES, "permutations": simulated.PERMUTATIONS}
-    sides = photos, simulated.LABELS, mixed, simulated.LABELS
-    found = leakage(*sides, ks=(1, 4), exclude=simulated.OWN, **how)
-    accused = any(at.distinguishable for at in found.at)
-    return {f"K = {at.k}": simulated.told(at.rate, accused) for at in found.at}
-
-
-def simulate(pieces: Pieces, repetitions: int, only: list[str]) -> list[dict[str, Any]]:
-    """Rows of `audit_coverage.py` and of planted shares, each with its verdicts."""
-    studies = {
-        name: (study, truth, LEAKS.get(name, leaks)) for name, (study, truth, leaks) in simulated.STUDIES.items()
-    }
-    studies["worst"] = (simulated.study_worst, _truth_worst, (1.0,))
-    studies["planted"] = (study_planted, lambda leak: {}, (0.0, 0.05, 0.2))
-    rows = []
-    for name, (study, truth, leaks) in studies.items():
-        for leak in leaks if not only or name in only else ():
-            rows += _simulated(pieces, name, leak, study, truth, repetitions)
-    return rows
-
-
-def _truth_worst(leak: float) -> dict[str, float]:
-    return {str(share): simulated.truth_retrieval(leak * share)["K = 1"] for share in simulated.ATTACKS}
-
-
-def _simulated(
-    pieces: Pieces, name: str, leak: float, study: Any, truth: Any, repetitions: int
-) -> list[dict[str, Any]]:
-    truths = pieces.get(f"truth-{name}-{leak}", partial(truth, leak))
-    found: list[dict[str, simulated.Told]] = []
-    if truths is None:
-        return []
-    if name == "worst":
-        study = partial(study, truths={float(share): value for share, value in truths.items()})
-    for start in range(0, repetitions, CHUNK):
-        seeds = range(start, min(start + CHUNK, repetitions))
-        piece = pieces.get(
-            f"simulated-{name}-{leak}-{seeds.start}-{seeds.stop}",
-            lambda seeds=seeds: [{k: asdict(v) for k, v in study(leak, seed).items()} for seed in seeds],
-        )
-        found += [{k: simulated.Told(**v) for k, v in one.items()} for one in piece or []]
-    if not found:
-        return []
-    unknown = name == "planted"
-    truths = dict.fromkeys(found[0], float("nan")) if unknown else truths
-    rows = simulated.summed(name, leak, found, truths)
-    return [_judged(row | ({"truth": None, "coverage": None} if unknown else {})) for row in rows]
-
-
-def _judged(row: dict[str, Any]) -> dict[str, Any]:
-    """Verdicts on one row: coverage of 92 to 98 %, at most 5 % accused, at least 95 % found at the stated leak."""
-    verdicts, held, accused = {}, row["coverage"], row["accused"]
-    if held is not None:
-        low, high = simulated.COVERAGE
-        outside = "too wide" if held["low"] > high else "too narrow" if held["high"] < low else ""
-        near = "" if low <= held["value"] <= high else " (by its interval)"
-        verdicts["coverage"] = outside or f"92 to 98 %{near}"
-    tells = row["measure"] not in ("open set", "loud strangers", "worst")  # these have no verdict of their own
-    if tells and row["leak"] == 0:
-        verdicts["accused"] = "more than stated" if accused["low"] > LEVEL else "no more than stated"
-    if tells and row["leak"] == POWER[row["measure"]]:
-        verdicts["power"] = "at least 95 %" if accused["value"] >= 0.95 else "below 95 %"
-    return row | {"verdicts": verdicts}
-
-
 # ---- all of it -----------------------------------------------------------------------------------------------------
 
 
@@ -423,8 +195,7 @@ def validate(
     """The whole bench as data; ``only``: some plants and studies."""
     only = only or []
     pieces = Pieces(runs / "pieces", minutes)
-    known = [*simulated.STUDIES, "worst", "planted"]
-    plants, studies = [name for name in only if name in PLANTS], [name for name in only if name in known]
+    plants, studies = ([name for name in only if name in known] for known in (PLANTS, LEAKS))
     rows = end_to_end(pieces, runs, sizes, plants) if plants or not only else []
     simulations = simulate(pieces, repetitions, studies) if studies or not only else []
     settings = {"sizes": asdict(sizes), "repetitions": repetitions, "level": LEVEL, "fpir": FPIR, "k": list(KS)}

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facemae.errors import DataError
+from facemae.faces.disguise import TINT, fold, tint
 from facemae.faces.distort import blur, sharpness
 from facemae.faces.masks import seed_bytes
 from facemae.faces.planted import PLANTS, Plant, Scramble, plant_photos, shown
@@ -55,6 +56,44 @@ def test_scramble_greys_flat_blocks_and_depends_on_its_key() -> None:
     assert (Scramble(16, 8, SECRET)(noise(0, 16)) != Scramble(16, 8, seed_bytes(2))(noise(0, 16))).mean() > 0.9
     with pytest.raises(DataError, match="tile"):
         Scramble(10, 4, SECRET)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([8, 10]), st.sampled_from([2.0, 4.0, 8.0]))
+def test_a_tint_leaves_the_mean_over_colours_and_nothing_else(seed: int, size: int, divisor: float) -> None:
+    image = noise(seed, size)
+    shown = tint(image, divisor, seed).astype(int)
+    grey = np.rint(127.5 + (image.mean(axis=2) - 127.5) / divisor)
+    assert np.array_equal(shown.sum(axis=2), 3 * grey)  # nothing was cut off: colours add up to 0 exactly
+    colours = shown - grey[..., None]
+    assert np.array_equal(colours[:TINT, :TINT].reshape(-1, 3), np.tile(colours[0, 0], (TINT**2, 1)))
+    assert np.abs(colours).max() > 3 * np.abs(grey - 127.5).std()
+    assert (tint(image, divisor, seed + 1) != shown).mean() > 0.5
+
+
+def test_a_tint_by_hand() -> None:
+    black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    # 127.5 -+ 127.5 / 4 is 95.6 and 159.4.
+    assert np.all(tint(black, 4.0, 0).sum(axis=2) == 3 * 96)
+    assert np.all(tint(white, 4.0, 0).sum(axis=2) == 3 * 159)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([(8, 4), (10, 4), (6, 1)]))
+def test_a_fold_is_undone_point_by_point(seed: int, shape: tuple[int, int]) -> None:
+    size, block = shape
+    image = noise(seed, size)
+    shown = fold(image, block, seed)
+    assert np.array_equal(np.minimum(shown, 255 - shown), image // 2)
+    bright = shown[:block, :block] > 127
+    assert bright.all() or not bright.any()
+
+
+def test_a_folded_photo_is_uncorrelated_with_the_photo() -> None:
+    image = noise(3, 4)
+    shown = np.stack([fold(image, 2, seed) for seed in range(1000)]).astype(float) - 127.5
+    # A fair coin's mean over 1000 lies within 4 / sqrt(1000) of its size.
+    assert np.all(np.abs(shown.mean(axis=0)) <= 4 / np.sqrt(1000) * np.abs(shown[0]))
 
 
 @pytest.mark.parametrize(("name", "own"), [("planted-1", 1), ("planted-5", 5), ("planted-20", 20), ("copied", 100)])
@@ -113,6 +152,11 @@ def test_photos_in_photos_out() -> None:
     )
     assert np.array_equal(Scramble(16, 4, SECRET).undo(scrambled[2]), photos[2])
     assert np.array_equal(made("blurred-8")[0], blur(photos[0], 8 * 16 / 112))
+    assert np.array_equal(made("turned")[2], photos[2][::-1])
+    assert np.array_equal(np.minimum(made("folded"), 255 - made("folded")), photos // 2)
+    tinted = made("tinted")
+    assert np.abs(tinted.mean(axis=3) - 127.5).max() <= 127.5 / 4 + 0.5
+    assert len({(one - grey)[0, 0].tobytes() for one, grey in zip(tinted, tinted.mean(3)[..., None], strict=True)}) == 6
     sharp = [sharpness(made(f"blurred-{sigma}")) for sigma in (1, 2, 4, 8)]
     assert sharp == sorted(sharp, reverse=True)
 

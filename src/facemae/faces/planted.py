@@ -15,16 +15,31 @@ import numpy as np
 from jaxtyping import Int, Int64, UInt8
 
 from facemae.errors import DataError
+from facemae.faces.disguise import fold, tint
 from facemae.faces.distort import blur
 from facemae.faces.masks import permutation, record_secret, record_seeds, splitmix64
 from facemae.faces.traces.finding import Instrument
 
-Attack = Literal["retrieval", "templates", "open_set", "verification", "inverter"]
-"""Instruments that look at the pixels: single images, groups of images, membership, pairs, and learned restoring."""
+Attack = Literal[
+    "retrieval",
+    "templates",
+    "open_set",
+    "verification",
+    "inverter",
+    "parrot",
+    "imitating_parrot",
+    "imitator",
+    "cross_matcher",
+    "visible",
+    "pixels",
+]
+"""Instruments that look at pixels. With a network as it is: single images, groups of images, membership, pairs. Then
+the attackers of `facemae.attacks`: who restores, trains a network, repeats the process, maps vectors, looks at visible
+patches, or lays thumbnails over one another."""
 
 Watcher = Attack | Instrument
 Expectation = Literal["found", "silent"]
-Change = Literal["none", "scramble", "blur"]
+Change = Literal["none", "scramble", "blur", "tint", "fold", "turn"]
 Kept = Literal["order", "numbers", "names", "exif", "times"]
 """Places in the set, numbers of people, file and folder names, EXIF with name and date, times of change."""
 
@@ -35,8 +50,10 @@ class Plant:
 
     ``own``: share of the records that show their own photo, exactly round(own n) of them; the others show strangers.
     ``consistent``: whether one stranger stands for one person throughout. ``change``, ``strength``: what becomes of
-    the pixels (side of the blocks, or the blur's standard deviation in pixels at 112 x 112). ``keeps``: what comes
-    along beside them. ``expects``: what an instrument must do; where it says nothing, nothing is known beforehand.
+    the pixels (side of the blocks of a scramble or a fold, the blur's standard deviation in pixels at 112 x 112, by
+    what a tint divides contrast). ``behind``: share of the photo that is visible in the masked set from which the
+    release is said to be made; 0 where there is none. ``keeps``: what comes along beside the pixels. ``expects``: what
+    an instrument must do; where it says nothing, nothing is known beforehand.
     """
 
     name: str
@@ -46,6 +63,7 @@ class Plant:
     consistent: bool = True
     change: Change = "none"
     strength: float = 0.0
+    behind: float = 0.0
     keeps: frozenset[Kept] = field(default_factory=frozenset)
 
     @property
@@ -92,17 +110,28 @@ class Scramble:
 
 
 class Changed:
-    """What becomes of the pixels of one release of ``size`` x ``size`` photos."""
+    """What becomes of the pixels of one release of ``size`` x ``size`` photos.
 
-    def __init__(self, plant: Plant, size: int, secret: bytes) -> None:
-        self._plant, self._sigma = plant, plant.strength * size / 112
-        self._scramble = Scramble(size, int(plant.strength), secret) if plant.change == "scramble" else None
+    ``key``: of what is the same for all photos of a process; ``secret``: of what is drawn anew for every photo.
+    """
 
-    def __call__(self, image: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """The photo as it is released."""
+    def __init__(self, plant: Plant, size: int, key: bytes, secret: bytes) -> None:
+        self._plant, self._sigma, self._secret = plant, plant.strength * size / 112, secret
+        self._scramble = Scramble(size, int(plant.strength), key) if plant.change == "scramble" else None
+
+    def __call__(self, image: UInt8[np.ndarray, "s s 3"], i: int) -> UInt8[np.ndarray, "s s 3"]:
+        """The photo as it is released for original ``i``."""
+        change, strength = self._plant.change, self._plant.strength
         if self._scramble is not None:
             return self._scramble(image)
-        return blur(image, self._sigma) if self._plant.change == "blur" else image
+        if change == "blur":
+            return blur(image, self._sigma)
+        if change == "turn":
+            return np.ascontiguousarray(image[::-1])
+        seed = int(record_seeds(self._secret, change, [str(i)])[0])
+        if change == "tint":
+            return tint(image, strength, seed)
+        return fold(image, int(strength), seed) if change == "fold" else image
 
 
 def shown(
@@ -150,9 +179,9 @@ def plant_photos(
     secret: bytes,
 ) -> UInt8[np.ndarray, "n s s 3"]:
     """The release's pictures, record by record in the order of the originals (row i stands for original i)."""
-    change = Changed(plant, photos.shape[1], secret)
+    change = Changed(plant, photos.shape[1], secret, secret)
     source = shown(plant, people, strangers, secret)
-    return np.stack([change(photos[i] if other < 0 else donors[other]) for i, other in enumerate(source)])
+    return np.stack([change(photos[i] if other < 0 else donors[other], i) for i, other in enumerate(source)])
 
 
 def file_secret(secret: bytes, i: int) -> str:
@@ -180,6 +209,7 @@ _STRANGERS: dict[Watcher, Expectation] = {
     "open_set": "silent",
     "verification": "silent",
     "inverter": "silent",
+    "pixels": "silent",
     "duplicates": "silent",
 }
 _SAME: dict[Watcher, Expectation] = {
@@ -210,7 +240,7 @@ def _kept(
 
 _ALL = (
     Plant("copied", "leak = Org. to Org., exactly", _expects(_SAME), own=1.0),
-    Plant("replaced", "leak = chance", _expects(_STRANGERS)),
+    Plant("replaced", "leak = chance", _expects(_STRANGERS, silent=("cross_matcher", "parrot"))),
     *(
         Plant(f"planted-{percent}", f"{percent} % of the records are originals", expects, own=percent / 100)
         for percent, expects in (
@@ -221,8 +251,9 @@ _ALL = (
     ),
     Plant(
         "scrambled",
-        "none to a network for faces; all of it to whoever fits a linear inverse on pairs",
-        _expects(_BESIDE, "inverter", silent=("retrieval", "duplicates")),
+        "none to a network for faces; all of it to whoever fits a linear inverse on pairs or has the keyed process",
+        # The same photo through the same keyed process is the same picture, to any network.
+        _expects(_BESIDE, "inverter", "imitator", "imitating_parrot", silent=("retrieval", "duplicates")),
         own=1.0,
         change="scramble",
         strength=8.0,
@@ -245,8 +276,39 @@ _ALL = (
     _kept("only-names", "names", "names", open_=("order", "label_order")),
     _kept("only-exif", "carried", "exif"),
     _kept("only-times", "times", "times"),
+    Plant(
+        "tinted",
+        "little to a network that knows photos; all of it to the mean over colours, more to a network taught on tints",
+        _expects(_BESIDE, "pixels", "parrot"),
+        own=1.0,
+        change="tint",
+        strength=4.0,
+    ),
+    Plant(
+        "turned",
+        "little to a network for upright faces; more to whoever maps its vectors, all to whoever turns photos too",
+        _expects(_BESIDE, "cross_matcher", "imitator"),
+        own=1.0,
+        change="turn",
+    ),
+    Plant(
+        "folded",
+        "little to a network, none to a linear inverse, all of it to whoever folds each point back",
+        _expects(_BESIDE, "inverter"),
+        own=1.0,
+        change="fold",
+        strength=16.0,
+    ),
+    Plant(
+        "decoded",
+        "only through the visible patches: the decoder's own pictures show strangers",
+        _expects({name: what for name, what in _STRANGERS.items() if name != "inverter"}, "visible"),
+        behind=0.25,
+    ),
 )
 
 PLANTS: Mapping[str, Plant] = MappingProxyType({plant.name: plant for plant in _ALL})
 """All plants by name. What each `expects` follows from how it is made; that the duplicate check finds blur of 1 and 2
-pixels was measured when its thresholds were set (`facemae.faces.traces.duplicates`); stronger blur is left open."""
+pixels was measured when its thresholds were set (`facemae.faces.traces.duplicates`); stronger blur is left open. What
+attackers who learn must find, and for how many steps they learn there, was chosen on people of no repetition of the
+bench; so is left open what plain search sees of tinted and turned photos: a tenth as much or less, but not nothing."""

@@ -63,13 +63,13 @@ class _Release:
 
     def pictures(self) -> Callable[[int], np.ndarray]:
         """Original number to the picture that is released for it."""
-        change = Changed(self.plant, self.originals.size[0], self.key)
+        change = Changed(self.plant, self.originals.size[0], self.key, self.secret)
 
         def picture(i: int) -> np.ndarray:
             if self.source[i] < 0:
-                return change(self.originals.image(i))
+                return change(self.originals.image(i), i)
             assert self.donors is not None  # `shown` has refused a plant that needs some
-            return change(self.donors.image(int(self.source[i])))
+            return change(self.donors.image(int(self.source[i])), i)
 
         return picture
 
