@@ -23,6 +23,7 @@ from facemae.report.audit_models import Rated
 from facemae.report.audit_reading import AuditRead, read_audit_directory
 from facemae.spec.execution import Execution
 from facemae.spec.manifest import digest_of, read_manifest, write_json
+from facemae.spec.recipe import AuditSpec
 from facemae.spec.results import EVERYBODY, RateResult, Results, read_results
 from facemae.stages.audit import read_audit
 from facemae.stages.differences import release_differences
@@ -42,13 +43,16 @@ ABOUT = {
 
 
 def kept(directory: Path, k: int) -> dict[str, Any]:
-    """What `audit` wrote, without what takes most of its room: curves at other K, and probes of single sources."""
+    """What `audit` wrote, without what takes most of its room: all curves but one K's, and probes of single sources."""
     found = read_audit(directory)
     attacks = [
         attack | {"curve": [point for point in attack["curve"] if point["k"] == k]}
         for attack in found["attacks"]
         if attack["subset"] == EVERYBODY
     ]
+    for attack in attacks:
+        if attack["open_set"]:
+            attack["open_set"] = {name: value for name, value in attack["open_set"].items() if name != "curve"}
     return {"digest": read_manifest(directory).digest} | found | {"attacks": attacks}
 
 
@@ -84,7 +88,10 @@ def beside(audits: dict[str, AuditRead], trained: dict[str, str], published: Res
 def read_again(told: list[str]) -> dict[str, tuple[Path, int]]:
     """Audits with another budget, by the label of their release: where each lies, and its steps."""
     where = {label: Path(directory) for label, _, directory in (text.partition("=") for text in told)}
-    return {label: (place, int(read_manifest(place).spec["steps"])) for label, place in where.items()}
+    # A setting that stands at its default is not among those that name an audit.
+    return {
+        label: (place, int(read_manifest(place).spec.get("steps", AuditSpec().steps))) for label, place in where.items()
+    }
 
 
 def beside_longer(again: dict[str, tuple[Path, int]], few: int) -> Longer | None:
