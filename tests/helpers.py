@@ -1,13 +1,16 @@
 """Tiny worlds for tests: smooth pictures of a few people as finished sets, small networks as finished stages."""
 
+import importlib
 import os
 import socket
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -178,3 +181,12 @@ def join_as(rank: int, size: int, port: int) -> World:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank)}
     return join("cpu")
+
+
+def benchmark_module(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
+    """A script of ``benchmarks/`` as a module of its own, with those that it takes from beside it."""
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    for path in folder.glob("audit_*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    return importlib.import_module(name)

@@ -1,23 +1,17 @@
 """Studies of false accusation in small: what a whole audit takes together, and what it makes of a leak."""
 
-import importlib
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from helpers import benchmark_module
 
 
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The studies with few permutations."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for path in BENCHMARKS.glob("audit_*.py"):
-        monkeypatch.delitem(sys.modules, path.stem, raising=False)
-    module = importlib.import_module("audit_family")
+    module = benchmark_module(monkeypatch, "audit_family")
     simulated: Any = module.simulated
     simulated.PERMUTATIONS, module.VIEWS = 39, 2
     return module

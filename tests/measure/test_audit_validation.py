@@ -1,7 +1,6 @@
 """The test bench of the audit: what counts as held, and that finished pieces are never done again."""
 
 import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -13,17 +12,12 @@ from facemae.attacks import Released
 from facemae.faces.faceset import FaceSet
 from facemae.faces.planted import PLANTS, Attack
 from facemae.faces.traces import Instrument
-from helpers import smooth_photos, write_set
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from helpers import benchmark_module, smooth_photos, write_set
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for path in BENCHMARKS.glob("audit_*.py"):
-        monkeypatch.delitem(sys.modules, path.stem, raising=False)
-    module = importlib.import_module("audit_validation")
+    module = benchmark_module(monkeypatch, "audit_validation")
     coverage: Any = module.simulated
     coverage.REPLICATES, coverage.PERMUTATIONS, coverage.SIMULATIONS = 50, 39, 4
     return module

@@ -72,8 +72,7 @@ class Pixels:
         chosen = self.thumbnails[0]
         if owned.protected is not None and len(self.thumbnails) > 1:
             tried = {str(each): _own_first(owned, each) for each in self.thumbnails}
-            best = best_of(tried)
-            chosen = next(each for each in self.thumbnails if str(each) == best)
+            chosen = {str(each): each for each in self.thumbnails}[best_of(tried)]
         return Fitted(
             ask=lambda photos: _laid_out(owned, chosen, photos),
             find=lambda released: _laid_out(owned, chosen, released.faces),

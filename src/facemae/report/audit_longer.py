@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from facemae.report.audit_models import HeadlineOf
-from facemae.report.audit_names import attack_name, inner_attack, whose
+from facemae.report.audit_names import attack_name, inner_attack, whose, with_network
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid
@@ -43,7 +43,7 @@ def longer_grid(audits: Mapping[str, AuditRead], longer: Longer) -> Grid:
         for row in more.everybody:
             at, was = row.shown(before.k), known.get((row.attack, row.embedder, row.same_photo))
             if at and was and (inner_attack(row.attack) or row.attack) in LEARNERS:
-                name = f"{attack_name(row.attack, row.same_photo, short=True)}, {row.embedder}"
+                name = with_network(row.attack, row.embedder, row.same_photo)
                 lines.append((label, name, rate_cell(was), rate_cell(at)))
     columns = ("Release", "Attacker, network", f"{longer.few:,} steps", f"{longer.many:,} steps")
     return Grid("Found by attackers who learn for longer", columns, tuple(lines))
@@ -67,4 +67,4 @@ def _who(found: HeadlineOf) -> str:
 
 
 def _worst(found: HeadlineOf) -> str:
-    return f"{rate(found.value, found.low, found.high)} ({attack_name(found.attack, short=True)}, {found.embedder})"
+    return f"{rate(found.value, found.low, found.high)} ({with_network(found.attack, found.embedder)})"

@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from facemae.report.audit_measures import NOT_MEASURABLE
 from facemae.report.audit_models import Attack, HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
-from facemae.report.audit_names import NEVER_RUN, attack_name, chance_told, pairs_name, pooled, whose, within
+from facemae.report.audit_names import (
+    NEVER_RUN,
+    attack_name,
+    chance_told,
+    pairs_name,
+    pooled,
+    whose,
+    with_network,
+    within,
+)
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid
@@ -57,7 +66,7 @@ def worst_grid(audits: Audits) -> Grid:
 def _told(worst: HeadlineOf | None) -> tuple[str, str, str, str]:
     if worst is None:
         return (ABSENT,) * 4
-    who = f"{attack_name(worst.attack, short=True)}, {worst.embedder}"
+    who = with_network(worst.attack, worst.embedder)
     return who, rate(worst.value, worst.low, worst.high), percent(worst.chance), worst.verdict
 
 
@@ -114,7 +123,7 @@ def _told_apart(one: ReleasesResult) -> bool:
 def crowd_grids(audits: Audits) -> tuple[Grid, ...]:
     """With how many people in the set how much is found: by the strongest attackers, and by plain searches."""
     strongest = {
-        f"{label}: {attack_name(head.attack, short=True)}, {head.embedder}": (attack, audit.k)
+        f"{label}: {with_network(head.attack, head.embedder)}": (attack, audit.k)
         for label, audit in audits.items()
         if (head := audit.headline)
         for attack in audit.everybody

@@ -3,7 +3,7 @@
 from facemae.report.audit_matrices import FALSE_ALARMS, Audits, Cell, marked, matrix, named_at
 from facemae.report.audit_measures import NOT_MEASURABLE
 from facemae.report.audit_models import Attack, Operating
-from facemae.report.audit_names import attack_name
+from facemae.report.audit_names import with_network
 from facemae.report.tables import Grid
 from facemae.report.wording import ABSENT, decimal, percent, rate
 
@@ -29,7 +29,7 @@ def fewest_grid(audits: Audits) -> Grid:
 
 
 def _asked(attack: Attack) -> str:
-    return f"{attack_name(attack.attack, attack.same_photo, short=True)}, {attack.embedder}"
+    return with_network(attack.attack, attack.embedder, attack.same_photo)
 
 
 def _at_fewest(point: Operating | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from facemae.report.audit_names import attack_name
+from facemae.report.audit_names import with_network
 from facemae.report.selection import is_original, protocols
 from facemae.report.tables import Grid
 from facemae.report.wording import accuracy, rate
@@ -59,7 +59,7 @@ def utility_grid(points: Sequence[UtilityPoint]) -> Grid:
             accuracy(point.accuracy.value, point.accuracy.low, point.accuracy.high),
             rate(point.worst.value, point.worst.low, point.worst.high),
             str(point.k),
-            f"{attack_name(point.attack, short=True)}, {point.network}" if point.attack else "",
+            with_network(point.attack, point.network) if point.attack else "",
         )
         for point in points
     )

@@ -12,6 +12,7 @@ from facemae.report.audit_names import (
     says,
     share,
     whose,
+    with_network,
     within,
 )
 from facemae.report.audit_reading import AuditRead
@@ -185,7 +186,7 @@ def _largest(audit: AuditRead, found: HeadlineOf) -> list[str]:
     at, attack = max(rows, key=lambda row: row[0].value - row[0].chance)
     if at.value <= found.value:
         return []
-    who = f"{attack_name(attack.attack, short=True)}, {attack.embedder}"
+    who = with_network(attack.attack, attack.embedder)
     return [
         f"Counted over everybody, those who chose included, the largest number of this audit is {between(at)} ({who}); "
         f"the largest of many is too large by luck, which is why it is not the headline."

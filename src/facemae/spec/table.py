@@ -85,8 +85,7 @@ class Table(Frozen):
             *_twice("judges are called", (judge.name for judge in self.judges), "each needs a name of its own"),
             *_twice("protocols are called", (item.name for item in self.protocols), "each needs a name of its own"),
         ]
-        named = [*self.wanted(), *(name for pair in (self.imitations | self.others).items() for name in pair)]
-        named += self.imitations.values()
+        named = [*self.wanted(), *self.imitations, *self.imitations.values(), *self.others, *self.others.values()]
         named += [name for call in self.stages.values() for name in call.needs()]
         unknown = sorted({name for name in named if not self.knows(name)})
         if unknown:
