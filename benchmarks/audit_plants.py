@@ -16,7 +16,7 @@ from facemae.faces.faceset import FaceSet
 from facemae.faces.metadata import audit_metadata
 from facemae.faces.planted import PLANTS, Plant
 from facemae.faces.traces import Instrument, linked_records, open_collection
-from facemae.measure import family_wise, leakage, linking, nonmember_control, pair_scores, template_leakage
+from facemae.measure import Statistics, family_wise, leakage, linking, nonmember_control, pair_scores, template_leakage
 from facemae.nn.embedder import load_embedder
 from facemae.spec.execution import Execution
 from facemae.spec.recipe import ExportSpec, ImportSpec
@@ -180,7 +180,7 @@ def retrieval(town: Town, sides: tuple[np.ndarray, ...], own: np.ndarray) -> dic
     """Eq. 3 with the own photo left out and let in, one test for both."""
     how = {"ks": KS, "seed": town.seed, "replicates": town.sizes.replicates}
     both = {"exclude": leakage(*sides, exclude=own, **how), "include": leakage(*sides, **how)}
-    tests = {name: (np.array([at.excess for at in each.at]), each.permuted) for name, each in both.items()}
+    tests = {name: Statistics(np.array([at.excess for at in each.at]), each.permuted) for name, each in both.items()}
     p = min(float(values.min()) for values in family_wise(tests).values())
     told = {name: [at.rate.to_dict() | {"chance": at.chance} for at in each.at] for name, each in both.items()}
     return {"found": p <= LEVEL, "p_value": p, "value": told["exclude"][0]["value"]} | told

@@ -13,7 +13,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The studies with few permutations."""
     module = benchmark_module(monkeypatch, "audit_family")
     simulated: Any = module.simulated
-    simulated.PERMUTATIONS, module.VIEWS = 39, 2
+    simulated.PERMUTATIONS, module.VIEWS = 99, 2
     return module
 
 
@@ -21,7 +21,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_an_audit_of_a_leak_is_told_and_one_of_none_is_not(study: ModuleType) -> None:
     [none, leak] = (study.study_audit(strength, 3)["anything at all"] for strength in (0.0, 1.0))
     assert leak.accused
-    assert leak.value == 1 / 40  # the smallest p-value that 39 permutations give
+    assert leak.value == 3 / 100  # the smallest p-value that 99 permutations and three questions give
     assert not none.accused
 
 
@@ -30,7 +30,7 @@ def test_the_level_of_the_originals_is_in_the_family_and_accuses_nobody(study: M
     audit = study.found(0.0, 3).adjusted()
     levels = [each for each in audit.attacks if each.attack == study.UNPROTECTED]
     assert len(levels) == 2
-    assert all(at.p_value == 1 / 40 for each in levels for at in each.leakage.at)
+    assert all(at.p_value == 3 / 100 for each in levels for at in each.leakage.at)
     assert study.smallest_p(audit) > study.LEVEL
     # Two views: searches with the own photo out and in, groups likewise, pairs once; two scores of membership.
     assert [len(getattr(audit, name)) for name in ("attacks", "templates", "linking", "membership")] == [6, 4, 2, 2]

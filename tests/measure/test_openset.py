@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from facemae.errors import DataError
 from facemae.measure import bootstrap_weights, nonmember_control
+from facemae.measure.control import Trials, signed_root
 
 
 def faces(centre: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -157,14 +159,38 @@ def test_who_names_at_random_names_rightly_as_often_as_chance_says() -> None:
     assert point.verdict.startswith("not distinguishable from chance; this attack names at most ")
 
 
+def test_signed_root_is_the_deviance_and_near_the_normal_value_of_the_tail() -> None:
+    # 2 hits of 10 where 1 is expected: 2 (2 ln 2 + 8 ln(8 / 9)) = 0.88804; none: 20 ln(10 / 9) = 2.10721.
+    roots = signed_root(np.array([0.0, 1.0, 2.0]), 1.0, 10)
+    assert roots == pytest.approx([-(2.10721**0.5), 0.0, 0.88804**0.5], abs=1e-4)
+    assert signed_root(np.array([0.0, 1.0, 2.0]), 1.0, 10, together=4.0) == pytest.approx(roots / 2)
+    assert signed_root(np.zeros(2), 0.0, 10).tolist() == [0, 0]
+    for expected in (0.05, 0.5, 5.0, 200.0):
+        luck = stats.binom(1000, expected / 1000)
+        for z in (2.0, 3.0, 4.0):
+            hits = luck.isf(stats.norm.sf(z))
+            # Between the normal values of "this many or more" and of "more than this many".
+            often, seldom = stats.norm.isf(luck.sf([hits - 1, hits]))
+            assert often <= signed_root(np.array([hits]), expected, 1000)[0] <= seldom
+
+
+def test_hits_that_come_together_count_as_one() -> None:
+    """Three probes of person 0 who all call person 2, one of person 1 who calls 0, one of nobody."""
+    calls = np.array([[2], [2], [2], [0], [-1]])
+    alike = np.zeros_like(calls)
+    trials = Trials(calls, alike, np.array([0, 0, 0, 1, 1]), np.array([3, 2, 1]), np.full_like(calls, -1))
+    assert trials.together() == (9 + 1) / (3 + 1)
+    assert trials.only(np.arange(5) == 4).together() == 1.0
+
+
 def test_right_names_are_told_from_luck() -> None:
     sets = three_sets(60)
     found = nonmember_control(*sets, sets[1], fpirs=(0.1, 0.05), tested=True, seed=5, replicates=40)
     [point, missing] = found.points
     assert (point.p_value, missing.p_value) == (pytest.approx(0.001), None)
     assert point.verdict == "distinguishable from chance"
-    assert found.observed.shape == (3,)  # AUC, 10 %, and the smallest measurable
-    assert found.permuted.shape == (999, 3)
+    assert found.tests.observed.shape == (3,)  # AUC, 10 %, and the smallest measurable
+    assert found.tests.permuted.shape == (999, 3)
     blind = found.adjusted([0.4, 0.3, 0.2])
     assert blind.auc is not None
     assert blind.smallest is not None

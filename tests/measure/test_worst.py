@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from facemae.errors import DataError
-from facemae.measure import HalfRate, Outcome, Rate, family_wise, first_half, max_statistic, worst_case
+from facemae.measure import HalfRate, Outcome, Rate, Statistics, family_wise, first_half, max_statistic, worst_case
+from facemae.measure.control import signed_root
 
 
 def halves(first: float, second: float, chance: float = 0.0) -> tuple[HalfRate, ...]:
@@ -58,10 +59,33 @@ def test_the_largest_of_many_flatters_and_the_other_half_does_not() -> None:
     assert np.mean([rate.low <= 0.3 <= rate.high for rate in told]) > 0.8
 
 
+def test_every_family_is_a_maximum_of_its_own_and_costs_the_others_a_factor() -> None:
+    random = np.random.default_rng(2)
+    quiet = Statistics(np.array([2.0]), random.normal(size=(99, 1)))
+    # 100 tests of rare events, whose maximum is beyond 2 under every permutation.
+    rare = Statistics(np.zeros(100), (random.random((99, 100)) < 0.02).astype(float))
+    alone = max_statistic(quiet.observed, quiet.permuted)
+    assert family_wise({"quiet": quiet, "rare": rare})["quiet"] > 0.5
+    found = family_wise({"quiet": quiet}, {}, {"rare": rare})
+    assert found["quiet"].tolist() == (2 * alone).tolist()  # nobody asks in the second family
+    assert found["rare"].max() == 1
+    assert family_wise({}) == {}
+
+
+def test_a_statistic_that_is_standardised_already_is_not_blown_up() -> None:
+    # One hit in 99 permutations: ten deviations, or 3.4 as a signed root where 0.01 hits are expected.
+    hits = np.append(np.zeros(98), 1.0)
+    plain = Statistics(np.zeros(1), hits[:, None])
+    root = Statistics(np.zeros(1), signed_root(hits, 0.01, 50)[:, None], np.ones(1))
+    other = Statistics(np.array([4.0]), np.random.default_rng(3).normal(size=(99, 1)))
+    assert family_wise({"plain": plain, "other": other})["other"].tolist() == [0.02]
+    assert family_wise({"root": root, "other": other})["other"].tolist() == [0.01]
+
+
 def test_family_is_one_maximum_over_all() -> None:
     random = np.random.default_rng(1)
-    tests = {name: (random.normal(size=m), random.normal(size=(99, m))) for name, m in (("a", 2), ("b", 1))}
-    tests["c"] = (np.array([9.0]), random.normal(size=(99, 1)))
+    tests = {name: Statistics(random.normal(size=m), random.normal(size=(99, m))) for name, m in (("a", 2), ("b", 1))}
+    tests["c"] = Statistics(np.array([9.0]), random.normal(size=(99, 1)))
     found = family_wise(tests)
     together = max_statistic(*(np.concatenate([pair[i] for pair in tests.values()], axis=-1) for i in range(2)))
     assert np.concatenate([found["a"], found["b"], found["c"]]).tolist() == together.tolist()
@@ -69,4 +93,4 @@ def test_family_is_one_maximum_over_all() -> None:
     # More attacks can only make a p-value larger, up to ties.
     assert all(found["a"] >= family_wise({"a": tests["a"]})["a"] - 1e-12)
     with pytest.raises(DataError, match="cannot be judged together"):
-        family_wise(tests | {"d": (np.zeros(1), np.zeros((98, 1)))})
+        family_wise(tests | {"d": Statistics(np.zeros(1), np.zeros((98, 1)))})

@@ -1,7 +1,7 @@
 """Evidence: arrays in, frozen results out. No models, no files."""
 
 from facemae.measure.claims import Verdict, verdict
-from facemae.measure.control import Control, chance, max_statistic
+from facemae.measure.control import Control, Statistics, chance, max_statistic
 from facemae.measure.fall import Curve, fall_difference
 from facemae.measure.intervals import (
     Difference,
@@ -48,6 +48,7 @@ __all__ = [
     "Product",
     "Rate",
     "Ratio",
+    "Statistics",
     "TarAtFar",
     "TemplatePoint",
     "Templates",

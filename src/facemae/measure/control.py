@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -62,6 +62,16 @@ class Trials:
         """Some of the probes against the same gallery."""
         parts = {name: getattr(self, name)[kept] for name in ("nearest", "place", "person", "spent")}
         return replace(self, **parts)
+
+    def together(self) -> float:
+        """How many hits come at once when people are permuted: Σ N² / Σ N, N calls of one person by another's probes.
+
+        It is the same whoever is asked for: 1 where calls are scattered, m where m calls of a person are always of one.
+        """
+        probe, place = np.nonzero(self.nearest >= 0)
+        pairs = np.stack([self.person[probe], self.nearest[probe, place]])
+        calls = np.unique(pairs, axis=1, return_counts=True)[1]
+        return float((calls**2).sum() / calls.sum()) if len(calls) else 1.0
 
     def _spent_at(self, wanted: Int[np.ndarray, " q"]) -> Int[np.ndarray, "q m"]:
         # n − 1 images to find at home and n at somebody else's would spread the permutations wider than the attack.
@@ -176,17 +186,47 @@ def control_of(moved: Float[np.ndarray, " p"], expected: float) -> Control:
     return Control(mean, min(float(low), mean), max(float(high), mean), len(moved))
 
 
-def max_statistic(observed: Float[np.ndarray, " m"], permuted: Float[np.ndarray, "p m"]) -> Float[np.ndarray, " m"]:
+class Statistics(NamedTuple):
+    """m statistics less what luck gives, under each permutation too, and what ``max_statistic`` divides by at least.
+
+    ``least``: 1 for statistics that are standardised already (``signed_root``), else 0.
+    """
+
+    observed: Float[np.ndarray, " m"]
+    permuted: Float[np.ndarray, "p m"]
+    least: Float[np.ndarray, " m"] | float = 0.0
+
+
+def max_statistic(
+    observed: Float[np.ndarray, " m"],
+    permuted: Float[np.ndarray, "p m"],
+    least: Float[np.ndarray, " m"] | float = 0.0,
+) -> Float[np.ndarray, " m"]:
     """Family-wise p-values of m statistics: (1 + #{permutations: max_j z_j ≥ z_m}) / (1 + permutations).
 
     z standardises each statistic by its mean and deviation over the permutations and the observed one, which is one of
-    them if nothing is there to be found. The columns may come from several attacks as long as the same row is the same
-    permutation. What a permutation leaves undefined (NaN) counts as reached. Source: Westfall and Young 1993, single
-    step.
+    them if nothing is there to be found; by no smaller deviation than ``least`` (``Statistics``). The columns may come
+    from several attacks as long as the same row is the same permutation. What a permutation leaves undefined (NaN)
+    counts as reached. Source: Westfall and Young 1993, single step.
     """
     permuted = np.where(np.isnan(permuted), observed, permuted)
     every = np.concatenate([observed[None], permuted])
-    z = (every - every.mean(axis=0)) / np.maximum(every.std(axis=0), 1e-12)
+    z = (every - every.mean(axis=0)) / np.maximum(every.std(axis=0), np.maximum(least, 1e-12))
     # The slack keeps a permutation that ties with the observed statistic on its side in spite of rounding.
     reached = z[1:].max(axis=1)[:, None] >= z[:1] - 1e-9
     return (1 + reached.sum(axis=0)) / (1 + len(permuted))
+
+
+def signed_root(
+    hits: Float[np.ndarray, " n"], expected: float, trials: int, *, together: float = 1.0
+) -> Float[np.ndarray, " n"]:
+    """sign(x − λ) √(2 [x ln(x / λ) + (n − x) ln((n − x) / (n − λ))] / φ): a rare count on the scale of a normal value.
+
+    x ``hits`` of n ``trials`` (0 ≤ λ < n), λ ``expected`` by luck, φ ``together``: how many hits come at once (1 where
+    they are independent). A deviation of counts knows no tail: with λ = 0.05, two hits are 9 deviations above the mean
+    and happen once in 800, as does a normal value above 3.0; this says 3.3. Source: McCullagh and Nelder 1989, § 2.4.
+    """
+    from scipy.special import rel_entr
+
+    deviance = 2 * (rel_entr(hits, expected) + rel_entr(trials - hits, trials - expected))
+    return np.sign(hits - expected) * np.sqrt(np.maximum(deviance, 0) / together)

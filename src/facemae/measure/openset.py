@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.control import Control, Trials, control_of, max_statistic, permute
+from facemae.measure.control import Control, Statistics, Trials, control_of, max_statistic, permute, signed_root
 from facemae.measure.leakage import FAMILY_WISE
 from facemae.measure.mated import Attack, Divide, mated_attack, undivided
 from facemae.measure.membership import membership_permuted
@@ -85,8 +85,8 @@ class OpenSet:
     what is found there. The quantiles (5, 50, 95 %) are those of each probe's best score in the gallery. ``curve``:
     false alarms and members identified, with the interval at each rate alone. What nobody asked for is None or empty.
 
-    ``observed`` and ``permuted`` (statistic less chance; AUC first, then each measurable point, ``smallest`` last) are
-    what ``family_wise`` takes; without columns where no test was asked for.
+    ``tests`` (AUC − ½ first, then ``signed_root`` of the members identified at each measurable point, ``smallest``
+    last) is what ``family_wise`` takes; without columns where no test was asked for.
     """
 
     k: int
@@ -99,10 +99,7 @@ class OpenSet:
     auc: Area | None = None
     smallest: OpenSetPoint | None = None
     curve: tuple[OpenSetPoint, ...] = ()
-    observed: Float[np.ndarray, " tests"] = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
-    permuted: Float[np.ndarray, "permutations tests"] = field(
-        default_factory=lambda: np.empty((0, 0)), repr=False, compare=False
-    )
+    tests: Statistics = field(default=Statistics(np.empty(0), np.empty((0, 0))), repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers of the fields, ``curve`` as [FPIR, TPIR, low, high]; what nobody asked for is left out."""
@@ -115,7 +112,7 @@ class OpenSet:
         return told | ({"curve": drawn} if drawn else {})
 
     def adjusted(self, p_values: Sequence[float]) -> "OpenSet":
-        """The same with these p-values, in the order of ``observed``."""
+        """The same with these p-values, in the order of ``tests``."""
         if self.auc is None:
             return self
         left = iter(p_values)
@@ -154,7 +151,8 @@ def nonmember_control(
 
     ``tested`` adds three things: the point at the smallest measurable rate; the curve; and tests. Chance of TPIR: the
     same names called above t, the gallery's identities drawn blindly; its control and p-value permute the identities of
-    the gallery among people with (nearly) as many images, the threshold kept. AUC of the best scores, members against
+    the gallery among people with (nearly) as many images, the threshold kept (``signed_root``, for these are rare
+    events that come several at once). AUC of the best scores, members against
     non-members, whomever they find: chance ½, who is a member permuted over all people with all of their photos; so
     strangers have to be drawn from the population of the members. p-values are for all these tests together.
     ``divide`` and ``product`` as in ``leakage``.
@@ -245,7 +243,7 @@ def _tested(
 ) -> OpenSet:
     """AUC and every measurable point against chance, p-values for all of them together."""
     nobody = membership_permuted(best.samples, (), permutations=permutations, seed=best.seed)[:, 0] - 0.5
-    observed, permuted = [best.rate.value - 0.5], [nobody]
+    observed, permuted, least = [best.rate.value - 0.5], [nobody], [0.0]
     points = []
     for point in (*told.points, *([told.smallest] if told.smallest else [])):
         if point.rate is None or point.threshold is None:
@@ -254,17 +252,26 @@ def _tested(
         trials = attack.trials(np.where(scores > point.threshold, found, -1))
         chance, everybody, moved = _by_luck(trials, told.k, permutations=permutations, seed=best.seed)
         points.append(replace(point, chance=chance, control=control_of(moved, chance)))
-        observed.append(point.rate.value - chance)
-        permuted.append(everybody)
+        excess = np.append(everybody, point.rate.value - chance)
+        roots = _roots(trials, excess, chance)
+        observed.append(roots[-1])
+        permuted.append(roots[:-1])
+        least.append(1.0)
     told = replace(
         told,
         points=tuple(points[: len(told.points)]),
         smallest=points[-1] if told.smallest else None,
         auc=Area(best.rate, control_of(nobody, 0.5), 1.0),
-        observed=np.array(observed),
-        permuted=np.stack(permuted, axis=1),
+        tests=Statistics(np.array(observed), np.stack(permuted, axis=1), np.array(least)),
     )
-    return told.adjusted(max_statistic(told.observed, told.permuted).tolist())
+    return told.adjusted(max_statistic(*told.tests).tolist())
+
+
+def _roots(trials: Trials, excess: np.ndarray, chance: float) -> np.ndarray:
+    """Rates less chance as ``signed_root`` of the hits; less than no hits, where luck differs by person, is none."""
+    probes = len(trials.person)
+    hits = np.clip(probes * (excess + chance), 0, probes)
+    return signed_root(hits, probes * chance, probes, together=trials.together())
 
 
 def _by_luck(trials: Trials, k: int, *, permutations: int, seed: int) -> tuple[float, np.ndarray, np.ndarray]:

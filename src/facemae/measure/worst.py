@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.control import max_statistic
+from facemae.measure.control import Statistics, max_statistic
 from facemae.measure.intervals import PeopleTally
 from facemae.measure.leakage import HalfRate
 
@@ -85,23 +85,29 @@ def worst_case(attacks: Mapping[str, Halves]) -> Worst | None:
     return Worst(name, chosen, told, len(halved))
 
 
-def family_wise(
-    tests: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, "_ _"]]],
-) -> dict[str, Float[np.ndarray, " _"]]:
-    """p-values of every test of every attack, by the maximum over all of them (``max_statistic``).
+def family_wise(*families: Mapping[str, Statistics]) -> dict[str, Float[np.ndarray, " _"]]:
+    """min(1, F p) of every test, p by the maximum over its family (``max_statistic``), F families that hold tests.
 
-    ``tests``: of each attack the observed statistics (m) and the same under each permutation (permutations × m), less
-    chance. Row r should be the same permutation of people in all attacks, as with one seed. Attacks that permute other
-    people (membership against retrieval) have rows of their own: where attacks tend to succeed together, as with one
-    release, taking them for independent makes the p-values too large, never too small.
+    So at most the stated share of audits without leak is accused by any test of any family (Bonferroni), and what is
+    asked in one family, however often, costs the others a factor alone.
 
-    Raises ``DataError`` where the attacks have different numbers of permutations.
+    Row r should be the same permutation of people in all attacks of a family, as with one seed. Attacks that permute
+    otherwise (who is a member, against whose each photo is) have rows of their own: where attacks tend to succeed
+    together, as with one release, taking them for independent makes the p-values too large, never too small.
+
+    Raises ``DataError`` where the attacks of a family have different numbers of permutations.
     """
-    numbers = {len(permuted) for _, permuted in tests.values()}
+    asked = [tests for tests in families if tests]
+    return {name: np.minimum(1, len(asked) * p) for tests in asked for name, p in _one_family(tests).items()}
+
+
+def _one_family(tests: Mapping[str, Statistics]) -> dict[str, Float[np.ndarray, " _"]]:
+    numbers = {len(test.permuted) for test in tests.values()}
     if len(numbers) != 1:
         got = f"{sorted(numbers)} permutations"
         raise DataError("attacks cannot be judged together", got=got, needed="as many for each")
-    observed = np.concatenate([statistics for statistics, _ in tests.values()])
-    permuted = np.concatenate([rows for _, rows in tests.values()], axis=1)
-    ends = np.cumsum([len(statistics) for statistics, _ in tests.values()])[:-1]
-    return dict(zip(tests, np.split(max_statistic(observed, permuted), ends), strict=True))
+    observed = np.concatenate([test.observed for test in tests.values()])
+    permuted = np.concatenate([test.permuted for test in tests.values()], axis=1)
+    least = np.concatenate([np.broadcast_to(test.least, test.observed.shape) for test in tests.values()])
+    ends = np.cumsum([len(test.observed) for test in tests.values()])[:-1]
+    return dict(zip(tests, np.split(max_statistic(observed, permuted, least), ends), strict=True))

@@ -26,7 +26,7 @@ RESULT, REPLICATES = "audit.json", "replicates.npz"
 VERSION = 3
 """Part of an audit's settings: raised whenever the same request gives other numbers or another file than before."""
 
-SUITE_VERSION = 7
+SUITE_VERSION = 8
 """The same for what the suites "quick" and "full" add to retrieval."""
 
 SECTIONS: dict[str, Any] = {

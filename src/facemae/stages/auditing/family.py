@@ -1,4 +1,9 @@
-"""Everything that one audit found, its p-values taken over all attackers and measures together."""
+"""Everything that one audit found, its p-values taken over all attackers and measures of one question together.
+
+Three questions are asked: who is behind a picture of the release (retrieval, templates, pairs), who is in it at all
+(the open set), and whose photos the model was trained on. Each is a family of its own: an attacker more against the
+pictures should not hide what the model gives away, nor the other way round.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -6,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from facemae.measure import Linking, Membership, Templates, Unlinkability, family_wise
+from facemae.measure import Linking, Membership, Statistics, Templates, Unlinkability, family_wise
 from facemae.stages.auditing.scene import Finding
 
 Head = dict[str, str]
@@ -24,8 +29,9 @@ class Found:
     membership: list[tuple[Head, Membership]] = field(default_factory=list)
 
     def adjusted(self) -> "Found":
-        """The same with p-values for the maximum over all tests of the audit."""
-        p = {name: iter(values.tolist()) for name, values in family_wise(dict(self._tests())).items()}
+        """The same with p-values for all tests of the audit: the maximum of each question's, and three questions."""
+        families = dict(self._identities()), dict(self._strangers()), dict(self._training())
+        p = {name: iter(values.tolist()) for name, values in family_wise(*families).items()}
         return Found(
             [_leakage(each, p[f"attack {i}"], p.get(f"open set {i}")) for i, each in enumerate(self.attacks)],
             [(head, _linking(each, p[f"linking {i}"])) for i, (head, each) in enumerate(self.linking)],
@@ -43,15 +49,22 @@ class Found:
         rows = {name: [head | each.to_dict() for head, each in found] for name, found in told.items()}
         return {"attacks": [finding.to_dict() for finding in self.attacks]} | rows
 
-    def _tests(self) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    def _identities(self) -> Iterator[tuple[str, Statistics]]:
         for i, finding in enumerate(self.attacks):
             excess = np.array([at.excess for at in finding.leakage.at])
-            yield f"attack {i}", (excess, finding.leakage.permuted)
-            if finding.open_set is not None and len(finding.open_set.observed):
-                yield f"open set {i}", (finding.open_set.observed, finding.open_set.permuted)
-        for name in ("linking", "unlinkability", "templates", "membership"):
+            yield f"attack {i}", Statistics(excess, finding.leakage.permuted)
+        for name in ("linking", "unlinkability", "templates"):
             for i, (_, each) in enumerate(getattr(self, name)):
-                yield f"{name} {i}", (each.observed, each.permuted)
+                yield f"{name} {i}", Statistics(each.observed, each.permuted)
+
+    def _strangers(self) -> Iterator[tuple[str, Statistics]]:
+        for i, finding in enumerate(self.attacks):
+            if finding.open_set is not None and len(finding.open_set.tests.observed):
+                yield f"open set {i}", finding.open_set.tests
+
+    def _training(self) -> Iterator[tuple[str, Statistics]]:
+        for i, (_, each) in enumerate(self.membership):
+            yield f"membership {i}", Statistics(each.observed, each.permuted)
 
 
 def _leakage(finding: Finding, p: Iterator[float], strangers: Iterator[float] | None) -> Finding:
