@@ -3,8 +3,8 @@
 *Whole audit*: every released picture shows a stranger, the same one for all photos of a person, as a consistent
 replacement would. Two attackers with two networks each (four views of the same pictures, so what they find by luck they
 find together), own photo left out and let in, single images and groups, pairs, the open set, and two membership scores:
-all in one family, as `facemae audit` takes them, together with the level of the originals, which is rightly told. How
-often is anything else called distinguishable from chance?
+taken together as `facemae audit` takes them, with the level of the originals, which is rightly told. How often is
+anything else called distinguishable from chance?
 
 *Own photo left out*: a probe loses an image at the right person, so the statistic could spread otherwise than its
 permutations. Its standardised value, and how often it is told from chance, by the number of photos of a person.

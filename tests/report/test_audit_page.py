@@ -83,8 +83,11 @@ def test_headline_is_in_all_three_files(whole: tuple[str, str, str], said: str) 
 @pytest.mark.parametrize(
     "line",
     [
-        "| cross-matcher | 11.50 % [8.40, 14.80] | 10.35 % [7.25, 13.65] | 0.26 % | Somebody with public photos",
-        "| parrot | not run | not run | – | needs public people who went through the same process |",
+        "| cross-matcher | 11.50 % [8.40, 14.80], phi |",
+        "| cross-matcher | Somebody with public photos and what the same process made of them learns how",
+        "| parrot | not run; needs public people who went through the same process |",
+        "| cross-matcher | 11.50 % [8.40, 14.80] | 10.35 % [7.25, 13.65] | 0.26 % |",
+        "| cross-matcher | 2.88 % [0.00, 6.17] at 1 % of strangers, phi |",
         "| plain search | phi | at most 1 % | 2.00 % [0.00, 5.30] | 80/4,000 | 2,000 photos of 120 people | 0.710 [",
         "| plain search | phi | at most 0.1 % | not measurable here (at 0.5 % it would be) | – | 2,000 photos of",
         "| photo and released picture | phi | 35.00 % [31.90, 38.30] | 12.00 % [8.90, 15.30] | not measurable here",
@@ -263,6 +266,19 @@ def test_figures_draw_every_attacker_with_axes_in_words() -> None:
     assert "chance" in drawn_texts(linking_figure(audit, "iresnet18"))
     for draw in (cmc_figure, crowd_figure, linking_figure, templates_figure):
         assert draw(audit, "unheard of") == ""
+
+
+def test_only_the_strongest_are_drawn_beside_the_level_and_plain_search() -> None:
+    content = full()
+    content["attacks"] = [attack(name, "phi") for name in (UNPROTECTED, RELEASED)]
+    for i, value in enumerate((0.02, 0.3, 0.1, 0.4, 0.05)):
+        one = attack(CROSS, "phi") | {"attack": f"number {i}"}
+        for at in one["at"]:
+            at["value"] = value
+        content["attacks"].append(one)
+    texts = set(drawn_texts(cmc_figure(AuditRead.model_validate_json(json.dumps(content)), "phi")))
+    assert {"search, nothing protected", "plain search", "number 1", "number 2", "number 3"} <= texts
+    assert not {"number 0", "number 4"} & texts
 
 
 def test_utility_points_are_the_published_numbers(results: Results) -> None:

@@ -1,8 +1,11 @@
 """Figures of an audit, one SVG a network, so that they stand under one another on narrow screens.
 
-Colour and marker belong to the attacker and are the same in all figures. "" where there is nothing to draw.
+Colour and marker belong to the attack and are the same in all figures, those of the strongest the easiest to tell
+apart. A figure of searches shows the level without protection, plain search and the strongest others. "" where there is
+nothing to draw.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,12 +16,15 @@ from facemae.report.audit_names import attack_name
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_utility import UtilityPoint
 from facemae.report.drawing import COLOURS, GREEN, INK, MARKERS, canvas, legend, svg_text, wrapped
-from facemae.spec.results import UNPROTECTED
+from facemae.spec.results import RELEASED, UNPROTECTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT = 4.4, 2.9
+
+STRONGEST = 3
+"""Attacks drawn with each network, of those who hold other photos and of those who hold the very photo."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ def cmc_figure(audit: AuditRead, network: str) -> str:
     ks = sorted({at.k for attack in mine for at in attack.at})
     if len(ks) < 2:
         return ""
-    curves = [_of(audit, attack, [(at.k, at) for at in attack.at]) for attack in mine]
+    drawn = _strongest(mine, _found_most)
+    curves = [_of(audit, attack, [(at.k, at) for at in attack.at]) for attack in drawn]
 
     def finish(axes: "Axes") -> None:
         axes.set_xticks(ks)
@@ -50,8 +57,9 @@ def cmc_figure(audit: AuditRead, network: str) -> str:
 def crowd_figure(audit: AuditRead, network: str) -> str:
     """Found at the page's K against the number of people."""
     mine = [a for a in audit.everybody if a.embedder == network and a.same_photo == "exclude" and a.curve]
-    drawn = [(attack, [point for point in attack.curve if point.k == audit.k]) for attack in mine]
-    drawn = [(attack, points) for attack, points in drawn if points]
+    points_of = {id(attack): [point for point in attack.curve if point.k == audit.k] for attack in mine}
+    shown = _strongest([a for a in mine if points_of[id(a)]], lambda attack: points_of[id(attack)][-1].value)
+    drawn = [(attack, points_of[id(attack)]) for attack in shown]
     sizes = sorted({point.identities for _, points in drawn for point in points})
     if len(sizes) < 2:
         return ""
@@ -65,8 +73,7 @@ def crowd_figure(audit: AuditRead, network: str) -> str:
         axes.set_xlabel("people in the set")
         axes.set_ylabel(f"found, K = {audit.k}, %")
 
-    at = {id(attack): points for attack, points in drawn}
-    chances = _chances([a for a, _ in drawn], lambda attack: [(p.identities, p.chance) for p in at[id(attack)]])
+    chances = _chances(shown, lambda attack: [(p.identities, p.chance) for p in points_of[id(attack)]])
     return _lines(
         f"Found at K = {audit.k} against people in the set, by {network}",
         _title(audit, network),
@@ -86,7 +93,8 @@ def linking_figure(audit: AuditRead, network: str) -> str:
 
 def open_set_figure(audit: AuditRead, network: str) -> str:
     """Members named against strangers named (TPIR at FPIR): the detection error trade-off, misses counted as hits."""
-    mine = [(row, row.open_set) for row in audit.everybody if row.open_set and row.embedder == network]
+    rows = [row for row in audit.everybody if row.open_set and row.embedder == network]
+    mine = [(row, row.open_set) for row in _strongest(rows, _named_on_average) if row.open_set]
     x, y = "strangers named (FPIR), %", "members named (TPIR), %"
     if not any(len(found.curve) > 1 for _, found in mine):
         points = [(row.attack, row.same_photo, _measured(found.points)) for row, found in mine]
@@ -255,12 +263,35 @@ def _chances(
 
 def _styles(audit: AuditRead) -> Mapping[str, tuple[str, str]]:
     """Colour and marker of every attacker; unprotected is green."""
-    names = [name for name in audit.names if name != UNPROTECTED] + [row.score for row in audit.membership]
+    panels = [[row for row in audit.everybody if row.embedder == network.name] for network in audit.networks]
+    drawn = Counter(name for rows in panels for name in {row.attack for row in _strongest(rows, _found_most)})
+    names = sorted((name for name in audit.names if name != UNPROTECTED), key=lambda name: -drawn[name])
     styles = {UNPROTECTED: (GREEN, "o")}
-    for place, name in enumerate(dict.fromkeys(names)):
-        # Eight attackers and more repeat a colour, but with another marker.
+    for place, name in enumerate(dict.fromkeys([*names, *(row.score for row in audit.membership)])):
+        # Eight attacks and more repeat a colour, but with another marker.
         styles[name] = COLOURS[place % 7], MARKERS[(place + 1 + place // 7) % 7]
     return styles
+
+
+def _strongest(rows: Sequence[Attack], value: Callable[[Attack], float]) -> list[Attack]:
+    """The level, plain search, and of either kind of knowledge those with the largest values, in their order."""
+    kept = {id(row) for row in rows if row.attack == UNPROTECTED}
+    kept |= {id(row) for row in rows if row.attack == RELEASED and row.same_photo == "exclude"}
+    for held in ("exclude", "include"):
+        others = [row for row in rows if row.same_photo == held and id(row) not in kept]
+        kept |= {id(row) for row in sorted(others, key=value, reverse=True)[:STRONGEST]}
+    return [row for row in rows if id(row) in kept]
+
+
+def _found_most(attack: Attack) -> float:
+    return max((at.value for at in attack.at), default=0.0)
+
+
+def _named_on_average(attack: Attack) -> float:
+    """Mean over what the open set tells of the members named: curves cross, and begin at different rates."""
+    found = attack.open_set
+    told = [at[1] for at in found.curve] or [point.rate.value for point in found.told if point.rate] if found else []
+    return sum(told) / len(told) if told else 0.0
 
 
 def _label(name: str, same_photo: str) -> str:

@@ -10,8 +10,12 @@ from facemae.report.audit_tables import methods, severities, taught_on, unmeasur
 from facemae.report.audit_utility import UtilityPoint
 from facemae.report.audit_words import NOT_MEANT, headline
 from facemae.report.markdown import plain, table
+from facemae.report.tables import Grid
 from facemae.report.wording import count
 from facemae.spec.results import NO_NETWORK, UNPROTECTED
+
+READABLE = 120
+"""Rows of a folded table that a text still shows."""
 
 
 def audit_markdown(audit: AuditRead, *, title: str, digest: str = "", utility: Sequence[UtilityPoint] = ()) -> str:
@@ -79,10 +83,15 @@ def _role(network: EmbedderOf) -> str:
 
 
 def part(section: Section) -> str:
-    """One part: what is asked, its tables, its note; no drawings."""
-    filled = [table(grid) for grid in (*section.grids, *section.folded) if grid.rows]
+    """One part: what is asked, its tables, its note; no drawings, and of folded tables those that can be read."""
+    filled = [table(grid) for grid in section.grids if grid.rows]
+    filled += [table(grid) if len(grid.rows) <= READABLE else _elsewhere(grid) for grid in section.folded if grid.rows]
     told = [f"## {plain(section.title)}", plain(section.intro), *filled, plain(section.note)]
     return "\n\n".join(text for text in told if text)
+
+
+def _elsewhere(grid: Grid) -> str:
+    return f"**{plain(grid.caption)}**: {count(len(grid.rows))} lines, folded in `audit.html`, whole in `audit.json`."
 
 
 def bullets(lines: Iterable[str]) -> str:

@@ -83,8 +83,8 @@ def unlinkability_grid(audit: AuditRead) -> Grid:
     return Grid("How far pictures can be joined (D_sys): 0, not at all; 1, all of them", columns, lines)
 
 
-def templates_grid(audit: AuditRead) -> Grid:
-    """Many pictures of one person taken together."""
+def templates_grid(audit: AuditRead, *, only: int | None = None) -> Grid:
+    """Many pictures of one person taken together, at every K or at one."""
     lines = tuple(
         (
             attack_name(found.attack, found.same_photo, short=True),
@@ -100,10 +100,12 @@ def templates_grid(audit: AuditRead) -> Grid:
         )
         for found in audit.templates
         for at in found.at
+        if only in (None, at.k)
     )
     columns = ("Attacker", "Network", "Photos asked with, pictures searched", "K (people)", "People", "Found")
     tail = ("Hits/trials", "Blind guessing", "Wrong people (control)", "Verdict")
-    return Grid("Found when pictures of one person are taken together", (*columns, *tail), lines)
+    at_k = f" (K = {only})" if only else ", at every K"
+    return Grid(f"Found when pictures of one person are taken together{at_k}", (*columns, *tail), lines)
 
 
 def sides(at: TemplateAt) -> str:

@@ -73,6 +73,13 @@ def inner_attack(name: str) -> str:
     return {"retrieval": RELEASED}.get(found[1], found[1]) if found else ""
 
 
+def taken_together(name: str) -> int:
+    """What an attack takes together: 0 nothing, 1 the attacker's photos, 2 the pictures of a number as well."""
+    if not inner_attack(name):
+        return 0
+    return 1 if "no numbers" in name else 2
+
+
 def pooled(attack: str) -> bool:
     """Whether all pictures of a person are taken together, so that a hit is a person and no picture."""
     return attack.startswith("template")

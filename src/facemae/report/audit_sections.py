@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from facemae.report import audit_attackers as attackers
 from facemae.report import audit_figures as figures
 from facemae.report import audit_measures as measures
 from facemae.report import audit_tables as tables
@@ -13,6 +14,9 @@ from facemae.report.audit_words import STRANGERS
 from facemae.report.tables import Grid
 
 Draw = Callable[[], str]
+
+_MOST = figures.STRONGEST
+STRONGEST = f" (the level, plain search, the {_MOST} strongest with other photos and {_MOST} with the very photo)"
 
 
 @dataclass(frozen=True)
@@ -57,24 +61,31 @@ def _retrieval(audit: AuditRead) -> Section:
     within = "picture" if audit.k == 1 else f"{audit.k} pictures"
     return Section(
         "Who attacked, and what they found",
-        f"Each attacker looks for every person with one photo at a time, and a search counts as a hit when the right "
-        f"person is among the {within} found most alike. Rows called “template” take all photos of a person together, "
-        f"and all pictures under one number; there a hit is the right person's number. “Its own” in the place of a "
-        f"network: the attacker trains one; “no network”: pixels are compared.",
-        (tables.attackers_grid(audit), tables.findings_grid(audit)),
+        f"Each attacker looks for every person, and a search counts as a hit when the right person is among the "
+        f"{within} found most alike. Columns differ in what is taken together: single photos; all that the attacker "
+        f"holds of a person; and, as the release gives all pictures of a person one number, all pictures of a number "
+        f"as well, where a hit is the right number. Each cell is the network that found most there, so it is a little "
+        f"too large by luck: the headline is not. “Not told from luck”: chance may explain it.",
+        (*(attackers.searches_grid(audit, held) for held in attackers.HELD), attackers.who_grid(audit)),
         (
             (
-                "Found within the first K guesses. Bands are intervals over people; dotted is blind guessing; green is "
-                "the level without protection; dashed: the attacker holds the very photo that was protected.",
+                f"Found within the first K guesses{STRONGEST}. Bands are intervals over people; dotted is blind "
+                f"guessing; green is the level without protection; dashed: the attacker holds the very photo that was "
+                f"protected.",
                 tuple(partial(figures.cmc_figure, audit, name) for name in names),
             ),
             (
-                "Found against the number of people in the set: more people make a search harder. Bands show the "
-                "spread over draws of people.",
+                f"Found against the number of people in the set{STRONGEST}: more people make a search harder. Bands "
+                f"show the spread over draws of people.",
                 tuple(partial(figures.crowd_figure, audit, name) for name in names),
             ),
         ),
-        (tables.every_k_grid(audit), tables.learned_grid(audit)),
+        (
+            attackers.networks_grid_of_attacks(audit),
+            tables.findings_grid(audit),
+            tables.every_k_grid(audit),
+            tables.learned_grid(audit),
+        ),
         "The control asks for the wrong person: what it finds is luck. A verdict holds for all searches of this audit "
         "together, at 5 %.",
     )
@@ -86,15 +97,18 @@ def _open_set(audit: AuditRead) -> Section:
         "Here the attacker does not know whether the person is in the release. They name somebody only above a "
         "threshold, set so that at most a small share of strangers (people outside the release) is named at all; a "
         "member counts only when named rightly. So a rate of members below that of strangers means that this attacker "
-        "names hardly anybody rightly. AUC asks less: does a member's best match score higher than a stranger's?",
-        (measures.open_set_grid(audit),),
+        "names hardly anybody rightly. AUC asks less: does a member's best match score higher than a stranger's? The "
+        "first tables tell what is named where 1 % of strangers are named, or the smallest share above it that so few "
+        "strangers allow.",
+        tuple(attackers.strangers_grid(audit, held) for held in attackers.HELD),
         (
             (
-                "Members named against strangers wrongly named; bands are intervals at each rate alone. A curve begins "
-                "at the smallest rate that so few strangers allow.",
+                f"Members named against strangers wrongly named{STRONGEST}; bands are intervals at each rate alone. A "
+                f"curve begins at the smallest rate that so few strangers allow.",
                 tuple(partial(figures.open_set_figure, audit, network.name) for network in audit.networks),
             ),
         ),
+        (measures.open_set_grid(audit),),
         note="With few strangers a small share of them cannot be measured: 1 % needs at least 1,000 of their photos, "
         "of at least 200 people, five of whom raise alarms.",
     )
@@ -124,7 +138,7 @@ def _templates(audit: AuditRead) -> Section:
         "Many pictures of one person together",
         "The release gives all pictures of a person one number. So an attacker can take all pictures under one number "
         "together, and all their own photos of a person as well. K counts people here, not pictures.",
-        (measures.templates_grid(audit),),
+        (measures.templates_grid(audit, only=audit.k),),
         (
             (
                 "Found when pictures are taken together; dotted is blind guessing, K in so many people. Lines "
@@ -132,6 +146,7 @@ def _templates(audit: AuditRead) -> Section:
                 tuple(partial(figures.templates_figure, audit, network.name) for network in audit.networks),
             ),
         ),
+        (measures.templates_grid(audit),),
     )
 
 

@@ -1,13 +1,12 @@
 """Searches, traces beside the pixels and networks as tables of words; nothing is computed."""
 
-from facemae.report.audit_models import AtK, Attack, Controlled, EmbedderOf, FindingOf
-from facemae.report.audit_names import attack_name, says, within
+from facemae.report.audit_models import Attack, Controlled, EmbedderOf, FindingOf
+from facemae.report.audit_names import attack_name
 from facemae.report.audit_reading import AuditRead
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, accuracy, count, percent, rate
 from facemae.spec.results import EVERYBODY, ITS_OWN, NO_NETWORK, UNPROTECTED
 
-_SAME = "The same, but they hold the very photos that were protected."
 _ROLES = {
     True: "the generator was trained against it",
     False: "independent of the generator",
@@ -19,34 +18,6 @@ _WITHOUT_A_FILE = {
 }
 """What stands in the place of a network: on what it was trained, and its role."""
 _SEVERITIES = ("critical", "warning", "note")
-
-
-def attackers_grid(audit: AuditRead) -> Grid:
-    """Who attacks, what they own, and what they found with each network; those that were not run at the end."""
-    networks = [network.name for network in audit.networks]
-    cells: dict[tuple[str, str], dict[str, AtK]] = {}
-    for attack in audit.everybody:
-        at = attack.shown(audit.k)
-        found = cells.setdefault((attack.attack, attack.same_photo), {})
-        if at:
-            found[attack.embedder] = at
-    lines, told = [], set()
-    for (name, same_photo), found in cells.items():
-        who = _SAME if same_photo == "include" and name in told else says(audit, name) or ABSENT
-        told.add(name)
-        # Blind guessing does not look at the faces: it is the same for every network.
-        chance = next((percent(at.chance) for at in found.values()), ABSENT)
-        rates = (rate_cell(found[network]) if network in found else ABSENT for network in networks)
-        lines.append((attack_name(name, same_photo), *rates, chance, who))
-    unknown = *("not run" for _ in networks), ABSENT
-    lines += [(attack_name(one.attacker), *unknown, f"needs {one.needs}") for one in audit.not_run]
-    headings = (
-        f"{network.name} (loss network)" if network.loss_network else network.name for network in audit.networks
-    )
-    columns = ("Attacker", *headings, "Blind guessing", "Who attacks, and what they own")
-    return Grid(
-        f"Searches that find the right person {within(audit.k)}, by attacker and network", columns, tuple(lines)
-    )
 
 
 def findings_grid(audit: AuditRead) -> Grid:

@@ -1,0 +1,167 @@
+"""What every attacker found, by what they hold and take together: the tables that a reader of an audit meets first."""
+
+from collections.abc import Callable, Iterable
+
+from facemae.report.audit_models import AtK, Attack, Controlled, Operating
+from facemae.report.audit_names import (
+    NEVER_RUN,
+    PLAIN,
+    attack_name,
+    chance_told,
+    inner_attack,
+    says,
+    taken_together,
+    within,
+)
+from facemae.report.audit_reading import AuditRead
+from facemae.report.tables import Grid, without_empty
+from facemae.report.wording import ABSENT, percent, rate
+from facemae.spec.results import ITS_OWN, NO_NETWORK, RELEASED, UNPROTECTED
+
+HELD = {"exclude": "other photos of the person", "include": "the very photos that were protected"}
+"""What an attacker holds, by ``same_photo``."""
+
+TOGETHER = (
+    "one photo, single pictures",
+    "all their photos, single pictures",
+    "all their photos, all pictures of a number",
+)
+"""What an attacker takes together, of their own photos and of the release, by ``taken_together``."""
+
+FEWEST = 0.01
+"""The share of strangers that the first table of the open set is about, or the least above it that is measurable."""
+
+Cell = tuple[float, str]
+"""A rate to compare by, and how it is printed."""
+
+
+def searches_grid(audit: AuditRead, same_photo: str) -> Grid:
+    """Found within the page's K by the network that finds most, attackers against what they take together."""
+
+    def found(attack: Attack) -> Cell | None:
+        at = attack.shown(audit.k)
+        return (at.value, _told(at, attack.embedder, luck=not chance_told(at.verdict))) if at else None
+
+    cells = _gathered(audit, same_photo, found)
+    if same_photo == "exclude" and (level := _level_together(audit)):
+        cells.setdefault(UNPROTECTED, {})[2] = level
+    lines = _lines(cells)
+    if lines:
+        lines += (("blind guessing", *(_blind(audit, same_photo, place) for place in range(len(TOGETHER)))),)
+    caption = f"Found {within(audit.k)} by who holds {HELD[same_photo]}, with the network that finds most"
+    return without_empty(Grid(caption, ("Attacker", *map(str.capitalize, TOGETHER)), lines))
+
+
+def strangers_grid(audit: AuditRead, same_photo: str) -> Grid:
+    """Members named rightly at few strangers named, by the network that names most."""
+
+    def found(attack: Attack) -> Cell | None:
+        told = attack.open_set.told if attack.open_set else ()
+        points = [point for point in told if point.rate and point.target >= FEWEST] or [p for p in told if p.rate]
+        if not points:
+            return (-1.0, "not measurable") if told else None
+        least = min(points, key=lambda point: point.target)
+        return _named(least, attack.embedder)
+
+    caption = f"Members named by who holds {HELD[same_photo]}, with the network that names most"
+    lines = _lines(_gathered(audit, same_photo, found))
+    return without_empty(Grid(caption, ("Attacker", *map(str.capitalize, TOGETHER)), lines))
+
+
+def who_grid(audit: AuditRead) -> Grid:
+    """Who each attacker is and what they own, every one once; those that were not run with what was missing."""
+    names = dict.fromkeys(_single(attack.attack) for attack in audit.everybody)
+    lines = [(_plain(name), says(audit, name) or ABSENT) for name in names]
+    lines += [(NEVER_RUN.get(one.attacker, one.attacker), f"not run; needs {one.needs}") for one in audit.not_run]
+    return Grid("Who attacks, and what they own", ("Attacker", "Who"), tuple(lines))
+
+
+def networks_grid_of_attacks(audit: AuditRead) -> Grid:
+    """What every attack found with each network."""
+    networks = [network.name for network in audit.networks]
+    cells: dict[tuple[str, str], dict[str, AtK]] = {}
+    for attack in audit.everybody:
+        at = attack.shown(audit.k)
+        found = cells.setdefault((attack.attack, attack.same_photo), {})
+        if at:
+            found[attack.embedder] = at
+    lines = []
+    for (name, same_photo), by_network in cells.items():
+        # Blind guessing does not look at the faces: it is the same for every network.
+        chance = next((percent(at.chance) for at in by_network.values()), ABSENT)
+        rates = (_rate(by_network[network]) if network in by_network else ABSENT for network in networks)
+        lines.append((attack_name(name, same_photo), *rates, chance))
+    headings = (
+        f"{network.name} (loss network)" if network.loss_network else network.name for network in audit.networks
+    )
+    caption = f"Searches that find the right person {within(audit.k)}, by attacker and network"
+    return Grid(caption, ("Attacker", *headings, "Blind guessing"), tuple(lines))
+
+
+def _gathered(audit: AuditRead, same_photo: str, found: Callable[[Attack], Cell | None]) -> dict[str, dict[int, Cell]]:
+    """Of every attacker, by place in ``TOGETHER``, the cell of the network with the largest rate."""
+    cells: dict[str, dict[int, Cell]] = {}
+    for attack in audit.everybody:
+        cell = found(attack) if attack.same_photo == same_photo else None
+        if cell is None:
+            continue
+        places = cells.setdefault(_single(attack.attack), {})
+        place = taken_together(attack.attack)
+        places[place] = max(cell, places.get(place, cell))
+    return cells
+
+
+def _lines(cells: dict[str, dict[int, Cell]]) -> tuple[tuple[str, ...], ...]:
+    def row(places: dict[int, Cell]) -> Iterable[str]:
+        return (places[place][1] if place in places else ABSENT for place in range(len(TOGETHER)))
+
+    return tuple((_plain(name), *row(places)) for name, places in cells.items())
+
+
+def _single(name: str) -> str:
+    """The attacker of one photo and single pictures, by the name of the audit."""
+    return inner_attack(name) or name
+
+
+def _plain(name: str) -> str:
+    return PLAIN.get(name, name)
+
+
+def _blind(audit: AuditRead, same_photo: str, place: int) -> str:
+    """Chance of the attacks on the release that take so much together; of the level alone where there are none."""
+    asked = [one for one in audit.everybody if one.same_photo == same_photo and taken_together(one.attack) == place]
+    asked.sort(key=lambda attack: attack.attack != RELEASED)
+    found = (at for attack in asked if (at := attack.shown(audit.k)))
+    return next((percent(at.chance) for at in found), ABSENT)
+
+
+def _level_together(audit: AuditRead) -> Cell | None:
+    """What is found without protection where all photos of a person are taken together on both sides."""
+    best = [
+        (at.value, _told(at, row.embedder, luck=not chance_told(at.verdict)))
+        for row in audit.templates
+        if row.attack == UNPROTECTED and row.same_photo == "exclude"
+        for at in row.at
+        if at.k == audit.k and at.probe_images is None and at.gallery_images is None
+    ]
+    return max(best, default=None)
+
+
+def _told(found: Controlled, network: str, *, luck: bool) -> str:
+    doubt = "; not told from luck" if luck else ""
+    return f"{_rate(found)}{_with(network)}{doubt}"
+
+
+def _named(point: Operating, network: str) -> Cell:
+    assert point.rate is not None
+    doubt = "; not told from luck" if point.verdict and not chance_told(point.verdict) else ""
+    at = f" at {100 * point.target:.2g} % of strangers"
+    return point.rate.value, f"{rate(point.rate.value, point.rate.low, point.rate.high)}{at}{_with(network)}{doubt}"
+
+
+def _with(network: str) -> str:
+    return {NO_NETWORK: "", ITS_OWN: ""}.get(network, f", {network}")
+
+
+def _rate(found: Controlled) -> str:
+    return rate(found.value, found.low, found.high)
