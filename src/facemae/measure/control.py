@@ -11,6 +11,9 @@ FEWEST = 5
 """People in a block of the permutations. With 40 people of 3 to 62 images, random vectors were called distinguishable
 in 4 % of simulated audits with blocks of 5, in 7.5 % with blocks of 10; fewer leave too little to permute."""
 
+FAMILY_WISE = 0.05
+"""A finding is told from chance where its family-wise p-value is at most this."""
+
 _PERMUTATIONS = 0x9E47
 
 
@@ -184,6 +187,11 @@ def control_of(moved: Float[np.ndarray, " p"], expected: float) -> Control:
     mean = float(rates.mean())
     # Where few permutations find anybody the mean may lie beyond the quantiles.
     return Control(mean, min(float(low), mean), max(float(high), mean), len(moved))
+
+
+def told_from_chance(told: bool, otherwise: str) -> str:
+    """The finding in words; what is not told from chance never stands without ``otherwise``, what still fits."""
+    return "distinguishable from chance" if told else f"not distinguishable from chance; {otherwise}"
 
 
 class Statistics(NamedTuple):

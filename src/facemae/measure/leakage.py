@@ -9,13 +9,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.control import Control, Trials, chance, control_of, max_statistic, permute
+from facemae.measure.control import (
+    FAMILY_WISE,
+    Control,
+    Trials,
+    chance,
+    control_of,
+    max_statistic,
+    permute,
+    told_from_chance,
+)
 from facemae.measure.intervals import PeopleTally
 from facemae.measure.mated import Attack, Divide, mated_attack, undivided
 from facemae.measure.rates import Rate
 from facemae.measure.retrieval import FLOAT32, Exclude, Product, count_ahead
 
-FAMILY_WISE = 0.05
 FEWEST_DRAWS = 20
 _ROWS, _WINDOW = 512, 1 << 14
 _DRAWS, _HALVES = 0xD4A3, 0x4A1F
@@ -62,10 +70,8 @@ class LeakageAtK:
     @property
     def verdict(self) -> str:
         """The finding in words, with the upper bound where the attack is not told from chance."""
-        if self.distinguishable:
-            return "distinguishable from chance"
         most, blind = f"{self.rate.high:.2%}", f"{self.chance:.2%}"
-        return f"not distinguishable from chance; this attack finds at most {most} (chance {blind})"
+        return told_from_chance(self.distinguishable, f"this attack finds at most {most} (chance {blind})")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``k identities``, the rate's, ``chance control control_low control_high p_value verdict halves``."""

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from facemae.measure.control import Control, control_of, max_statistic
+from facemae.measure.control import FAMILY_WISE, Control, control_of, max_statistic, told_from_chance
 from facemae.measure.intervals import cluster_bootstrap, rate_from_replicates
-from facemae.measure.leakage import FAMILY_WISE
 from facemae.measure.pairs import CELLS, PairScores, cell_score
 from facemae.measure.rates import Rate, measurable, smallest_measurable
 from facemae.measure.worst import Outcome
@@ -66,9 +65,7 @@ class Linking:
     @property
     def verdict(self) -> str:
         """The finding in words, with the bound on the side of the attacker where nothing is told from chance."""
-        if self.distinguishable:
-            return "distinguishable from chance"
-        return f"not distinguishable from chance; equal error rate at least {self.eer.low:.2%} (chance 50 %)"
+        return told_from_chance(self.distinguishable, f"equal error rate at least {self.eer.low:.2%} (chance 50 %)")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``tar eer smallest_measurable verdict``, and ``people mated nonmated pairs``."""

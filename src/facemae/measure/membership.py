@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.control import Control, control_of, max_statistic
-from facemae.measure.leakage import FAMILY_WISE
+from facemae.measure.control import FAMILY_WISE, Control, control_of, max_statistic, told_from_chance
 from facemae.measure.operating import TwoSamples
 from facemae.measure.rates import Rate, measurable
 from facemae.measure.worst import Outcome
@@ -68,9 +67,7 @@ class Membership:
     @property
     def verdict(self) -> str:
         """The finding in words, with the upper bound where members are not told from non-members."""
-        if self.distinguishable:
-            return "distinguishable from chance"
-        return f"not distinguishable from chance; AUC at most {self.auc.high:.3f} (chance 0.500)"
+        return told_from_chance(self.distinguishable, f"AUC at most {self.auc.high:.3f} (chance 0.500)")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``auc points smallest members nonmembers smallest_measurable verdict``; members are people."""

@@ -8,8 +8,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from facemae.errors import DataError
-from facemae.measure.control import Control, Statistics, Trials, control_of, max_statistic, permute, signed_root
-from facemae.measure.leakage import FAMILY_WISE
+from facemae.measure.control import (
+    FAMILY_WISE,
+    Control,
+    Statistics,
+    Trials,
+    control_of,
+    max_statistic,
+    permute,
+    signed_root,
+    told_from_chance,
+)
 from facemae.measure.mated import Attack, Divide, mated_attack, undivided
 from facemae.measure.membership import membership_permuted
 from facemae.measure.operating import TwoSamples
@@ -41,9 +50,7 @@ class OpenSetPoint:
         """The finding in words, with the upper bound where the naming is not told from luck."""
         if self.rate is None or self.p_value is None:
             return ""
-        if self.p_value <= FAMILY_WISE:
-            return "distinguishable from chance"
-        return f"not distinguishable from chance; this attack names at most {self.rate.high:.2%}"
+        return told_from_chance(self.p_value <= FAMILY_WISE, f"this attack names at most {self.rate.high:.2%}")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``target fpir threshold measurable`` and, where measurable, those of the rate and of the test."""
@@ -68,9 +75,7 @@ class Area:
     @property
     def verdict(self) -> str:
         """The finding in words, with the upper bound where members are not told from non-members."""
-        if self.p_value <= FAMILY_WISE:
-            return "distinguishable from chance"
-        return f"not distinguishable from chance; AUC at most {self.rate.high:.3f} (chance 0.500)"
+        return told_from_chance(self.p_value <= FAMILY_WISE, f"AUC at most {self.rate.high:.3f} (chance 0.500)")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys of the rate and of the control, ``p_value`` and ``verdict``."""

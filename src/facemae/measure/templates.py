@@ -8,9 +8,8 @@ from jaxtyping import Float, Int
 
 from facemae.errors import DataError
 from facemae.measure.averages import Search, Sides, Size
-from facemae.measure.control import Control, control_of, max_statistic
+from facemae.measure.control import FAMILY_WISE, Control, control_of, max_statistic, told_from_chance
 from facemae.measure.intervals import PeopleTally
-from facemae.measure.leakage import FAMILY_WISE
 from facemae.measure.rates import Rate
 from facemae.measure.retrieval import FLOAT32, Product
 from facemae.measure.worst import Outcome
@@ -43,10 +42,8 @@ class TemplatePoint:
     @property
     def verdict(self) -> str:
         """The finding in words, with the upper bound where the attack is not told from chance."""
-        if self.distinguishable:
-            return "distinguishable from chance"
         most, blind = f"{self.rate.high:.2%}", f"{self.chance:.2%}"
-        return f"not distinguishable from chance; this attack finds at most {most} (chance {blind})"
+        return told_from_chance(self.distinguishable, f"this attack finds at most {most} (chance {blind})")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys of the fields, the rate's and the control's among them, and ``verdict``."""

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from facemae.errors import DataError
-from facemae.measure.control import Control, max_statistic
+from facemae.measure.control import FAMILY_WISE, Control, max_statistic, told_from_chance
 from facemae.measure.intervals import cluster_bootstrap
-from facemae.measure.leakage import FAMILY_WISE
 from facemae.measure.pairs import CELLS, PairScores, cell_score
 
 FEWEST_BINS = 10
@@ -59,9 +58,7 @@ class Unlinkability:
     @property
     def verdict(self) -> str:
         """The finding in words, with the upper bound where it is not told from chance."""
-        if self.distinguishable:
-            return "distinguishable from chance"
-        return f"not distinguishable from chance; D_sys at most {self.high:.3f} (noise up to {self.bound:.3f})"
+        return told_from_chance(self.distinguishable, f"D_sys at most {self.high:.3f} (noise up to {self.bound:.3f})")
 
     def to_dict(self) -> dict[str, Any]:
         """Keys ``value low high``, the control's, ``bound p_value verdict bins method``, ``people mated nonmated``."""
