@@ -309,6 +309,17 @@ def test_strangers_labels_are_rarely_distinguished() -> None:
     assert told <= 9
 
 
+def test_means_of_many_photos_change_places_with_means_of_as_many() -> None:
+    """Ten people, one row each, whose nearest is the next of five with as many photos: by luck 2 of 10 hit, not 1."""
+    wrong = np.concatenate([np.roll(np.arange(5), -1), 5 + np.roll(np.arange(5), -1)])
+    gallery, people = np.eye(10, dtype=np.float32), np.arange(10)
+    how = {"ks": (1,), "seed": 0, "replicates": 2}
+    alike = leakage(gallery[wrong], people, gallery, people, behind=np.repeat([1, 9], 5), **how)
+    assert alike.permuted.mean() == pytest.approx(2 / 10 - alike.at[0].chance, abs=0.015)
+    single = leakage(gallery[wrong], people, gallery, people, **how)
+    assert single.permuted.mean() == pytest.approx(1 / 10 - single.at[0].chance, abs=0.015)
+
+
 def test_max_statistic_by_hand() -> None:
     permuted = np.array([[0.0, 0.0], [0.2, 0.0], [0.0, 0.2], [0.2, 0.2]])
     # First column with its 0.2: mean 0.12, z of 0.2 is 0.82, of 0 is −1.22. Second with its 0.7: mean 0.22, deviation

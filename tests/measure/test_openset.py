@@ -178,7 +178,7 @@ def test_hits_that_come_together_count_as_one() -> None:
     """Three probes of person 0 who all call person 2, one of person 1 who calls 0, one of nobody."""
     calls = np.array([[2], [2], [2], [0], [-1]])
     alike = np.zeros_like(calls)
-    trials = Trials(calls, alike, np.array([0, 0, 0, 1, 1]), np.array([3, 2, 1]), np.full_like(calls, -1))
+    trials = Trials(calls, alike, np.array([0, 0, 0, 1, 1]), np.ones(3, int), np.full_like(calls, -1), np.ones(3, int))
     assert trials.together() == (9 + 1) / (3 + 1)
     assert trials.only(np.arange(5) == 4).together() == 1.0
 

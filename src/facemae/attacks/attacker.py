@@ -120,12 +120,14 @@ class View:
     """One side of an attack: unit rows, whom each truly shows, and the photo behind it (-1: several photos).
 
     ``group``: what the attacker may put together: the person of a photo of their own, the number of a released record.
+    ``behind``: how many images each row is made of; None where every row is one image.
     """
 
     vectors: Float32[np.ndarray, "n d"]
     person: Int64[np.ndarray, " n"]
     photo: Int64[np.ndarray, " n"]
     group: Int64[np.ndarray, " n"]
+    behind: Int64[np.ndarray, " n"] | None = None
 
 
 Rows = Float[np.ndarray, "n d"]

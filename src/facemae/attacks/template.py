@@ -96,7 +96,8 @@ def pool(view: View, among: Bool[np.ndarray, " n"]) -> View:
     groups, of = np.unique(view.group[among], return_inverse=True)
     total = np.zeros((len(groups), view.vectors.shape[1]))
     np.add.at(total, of, view.vectors[among])
-    return View(unit_rows(total), _most(view.person[among], of, len(groups)), np.full(len(groups), -1), groups)
+    shown, behind = _most(view.person[among], of, len(groups)), np.bincount(of, minlength=len(groups))
+    return View(unit_rows(total), shown, np.full(len(groups), -1), groups, behind)
 
 
 def _most(person: Int64[np.ndarray, " n"], of: Int64[np.ndarray, " n"], groups: int) -> Int64[np.ndarray, " groups"]:

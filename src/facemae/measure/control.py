@@ -41,7 +41,7 @@ class Trials:
     """One attack's probes as the control needs them: people are gallery identities 0 … M-1, −1 is no image.
 
     ``place`` is that of each image in ``nearest`` among those of its person, ``spent`` the places of what a probe may
-    not find of its own person.
+    not find of its own person. ``behind``: photos of each person behind the ``images``, which may be means of several.
     """
 
     nearest: Int[np.ndarray, "q k"]
@@ -49,6 +49,7 @@ class Trials:
     person: Int[np.ndarray, " q"]
     images: Int[np.ndarray, " people"]
     spent: Int[np.ndarray, "q m"]
+    behind: Int[np.ndarray, " people"]
 
     def hits(self, wanted: Int[np.ndarray, " q"], ks: tuple[int, ...]) -> Bool[np.ndarray, "q ks"]:
         """Whether the K nearest of each probe hold one image that counts of the person it is asked for."""
@@ -159,15 +160,16 @@ def permute(
     """Mean excess over chance, hit − chance of the person asked for, after each permutation of the gallery's people.
 
     The first array is over all probes, for ``max_statistic``; the second over the probes whose person was moved, for
-    the control (NaN where none was). Whole people move, within ``blocks``; the excess takes out what is left of the
-    difference in numbers within a block. As many images as a probe may not find at home count for nothing at whoever it
-    is sent to. Row r is the same permutation for every attack on the same numbers of images.
+    the control (NaN where none was). Whole people move, within ``blocks`` by the photos behind their images (means of
+    many lie closer to everybody); the excess takes out what is left of the difference in numbers within a block. As
+    many images as a probe may not find at home count for nothing at whoever it is sent to. Row r is the same
+    permutation for every attack on the same numbers of photos.
     """
     excluded, gone = np.unique(trials.gone, return_inverse=True)
     left, numbers = int(trials.images.sum()) - excluded[:, None], np.arange(int(trials.images.max()) + 1)
     blind = np.stack([chance(left, numbers[None], k) for k in ks], axis=-1)
     everybody, moved_only = (np.full((permutations, len(ks)), np.nan) for _ in range(2))
-    for p, goal in enumerate(shuffles(trials.images, permutations=permutations, seed=seed)):
+    for p, goal in enumerate(shuffles(trials.behind, permutations=permutations, seed=seed)):
         wanted = goal[trials.person]
         moved = wanted != trials.person
         excess = trials.hits(wanted, ks) - blind[gone, trials.counting(wanted)]

@@ -130,6 +130,7 @@ def leakage(
     identities: tuple[int, ...] | None = None,
     draws: int = FEWEST_DRAWS,
     exclude: Exclude = None,
+    behind: Int[np.ndarray, " g"] | None = None,
     first: Bool[np.ndarray, " q"] | None = None,
     parts: Mapping[str, Bool[np.ndarray, " q"]] | None = None,
     seed: int,
@@ -143,11 +144,12 @@ def leakage(
 
     All members' photos are probes; cosine of unit rows, ties to the lower gallery index. ``exclude`` names gallery
     images a probe may not find (its own photo, as in ``topk``). Probes without an eligible image of their person can
-    never hit, have chance 0, and are counted in ``unmated`` instead of among the trials.
+    never hit, have chance 0, and are counted in ``unmated`` instead of among the trials. ``behind``: of how many photos
+    each gallery row is the mean, where they are means.
 
     Interval: bootstrap over probe people with the gallery fixed. Chance: the mean of 1 − C(N−n_i, K) / C(N, K) over
     probes, N eligible images and n_i of the person. Control: identities permuted as whole groups among people with
-    (nearly) as many gallery images, as many of them left out as at home; the verdict by the maximum over K of the
+    (nearly) as many photos behind it, as many images left out as at home; the verdict by the maximum over K of the
     standardised excess over chance under these permutations. ``identities`` asks for the curve over M people: probes
     and gallery cut to the first M of a random order of the gallery's people, nested in M, the mean of at least 20 such
     draws with the 2.5 to 97.5 % band.
@@ -162,7 +164,7 @@ def leakage(
     """
     if not ks:
         raise DataError("nothing to measure", got="no K", needed="at least one number of nearest images, K ≥ 1")
-    attack = mated_attack(query_emb, query_labels, gallery_emb, gallery_labels, exclude)
+    attack = mated_attack(query_emb, query_labels, gallery_emb, gallery_labels, exclude, behind)
     found, _ = attack.nearest(max(ks), divide, product)
     search = _Search(attack.trials(found), attack.rows, query_labels, first, ks, seed, replicates, permutations, level)
     whole = search.by(np.ones(len(query_labels), np.bool_))

@@ -21,7 +21,10 @@ def undivided(work: Callable[[slice], Arrays], rows: int) -> Arrays:
 
 @dataclass(frozen=True)
 class Attack:
-    """Mated probes (``rows`` of the queries) against a gallery; labels number its identities, ascending by label."""
+    """Mated probes (``rows`` of the queries) against a gallery; labels number its identities, ascending by label.
+
+    ``behind``: images of each identity behind the rows of the gallery, where those are not images themselves.
+    """
 
     rows: np.ndarray
     probes: np.ndarray
@@ -31,6 +34,7 @@ class Attack:
     mate: np.ndarray
     banned: np.ndarray
     identities: int
+    behind: np.ndarray
 
     @property
     def images(self) -> np.ndarray:
@@ -63,7 +67,7 @@ class Attack:
             np.where(rows >= 0, of[rows], -1)
             for of, rows in ((self.identity, found), (place, found), (place, self.banned))
         )
-        return Trials(person, which, self.person, self.images, spent)
+        return Trials(person, which, self.person, self.images, spent, self.behind)
 
 
 def excluded_photos(exclude: Exclude, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
@@ -81,8 +85,9 @@ def mated_attack(
     gallery_emb: np.ndarray,
     gallery_labels: np.ndarray,
     exclude: Exclude,
+    behind: np.ndarray | None = None,
 ) -> Attack:
-    """The queries that are mated, and each one's best mate.
+    """The queries that are mated, and each one's best mate; ``behind``: images behind each row of the gallery.
 
     Raises:
         DataError: none is, or an excluded image carries another person's label.
@@ -106,4 +111,5 @@ def mated_attack(
         mate=mate[mated],
         banned=banned[mated],
         identities=len(people),
+        behind=np.bincount(identity, weights=behind, minlength=len(people)).astype(np.int64),
     )

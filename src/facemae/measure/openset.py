@@ -138,6 +138,7 @@ def nonmember_control(
     k: int = 1,
     fpirs: tuple[float, ...] = (0.1, 0.01),
     exclude: Exclude = None,
+    behind: Int[np.ndarray, " g"] | None = None,
     tested: bool = False,
     seed: int,
     replicates: int = 1000,
@@ -156,18 +157,18 @@ def nonmember_control(
 
     ``tested`` adds three things: the point at the smallest measurable rate; the curve; and tests. Chance of TPIR: the
     same names called above t, the gallery's identities drawn blindly; its control and p-value permute the identities of
-    the gallery among people with (nearly) as many images, the threshold kept (``signed_root``, for these are rare
-    events that come several at once). AUC of the best scores, members against
-    non-members, whomever they find: chance ½, who is a member permuted over all people with all of their photos; so
-    strangers have to be drawn from the population of the members. p-values are for all these tests together.
-    ``divide`` and ``product`` as in ``leakage``.
+    the gallery among people with (nearly) as many photos, the threshold kept (``signed_root``, for these are rare
+    events that come several at once). AUC of the best scores, members against non-members, whomever they find: chance
+    ½, who is a member permuted over all people with all of their photos; so strangers have to be drawn from the
+    population of the members. p-values are for all these tests together.
+    ``behind``, ``divide`` and ``product`` as in ``leakage``.
 
     Raises ``DataError`` when a non-member is in the gallery. Source: ISO/IEC 19795-1.
     """
     shared = np.intersect1d(nonmember_labels, gallery_labels)
     if len(shared):
         raise DataError("non-members are in the gallery", got=f"{len(shared)} people", needed="none")
-    attack = mated_attack(member_emb, member_labels, gallery_emb, gallery_labels, exclude)
+    attack = mated_attack(member_emb, member_labels, gallery_emb, gallery_labels, exclude, behind)
     found, scores = attack.nearest(k, divide, product)
     own = (found >= 0) & (attack.identity[found] == attack.person[:, None])
     mate = np.where(own.any(axis=1), scores[np.arange(len(own)), own.argmax(axis=1)], -np.inf)
