@@ -18,6 +18,7 @@ from test_html import Page
 
 from facemae.errors import DataError
 from facemae.report import UtilityPoint, utility_points, write_audit_report
+from facemae.report.audit_attackers import sources_grid
 from facemae.report.audit_figures import cmc_figure, crowd_figure, linking_figure, templates_figure
 from facemae.report.audit_markdown import audit_card
 from facemae.report.audit_names import share
@@ -67,7 +68,7 @@ def test_page_stands_alone(whole: tuple[str, str, str]) -> None:
         "cross-matcher, with the network phi (the network that the generator was trained against)",
         "The number comes from the other half, who had no part in the choice.",
         "who holds the very photos that were protected succeeds by plain search with the same network in 28.00 %",
-        "Beside the pixels (files, names, order): 1 critical finding and 1 warning.",
+        "Beside the pixels (files, names, order): 1 critical finding and 1 warning, 1 note. Such a trace",
         "Not run: parrot.",
         "It is not the most that anybody could learn.",
         "template (retrieval)), finds 31.00 % (interval 27.90 to 34.30 %) of the people at the first guess.",
@@ -88,8 +89,9 @@ def test_headline_is_in_all_three_files(whole: tuple[str, str, str], said: str) 
         "| parrot | not run; needs public people who went through the same process |",
         "| cross-matcher | 11.50 % [8.40, 14.80] | 10.35 % [7.25, 13.65] | 0.26 % |",
         "| cross-matcher | 2.88 % [0.00, 6.17] at 1 % of strangers, phi |",
-        "| plain search | phi | at most 1 % | 2.00 % [0.00, 5.30] | 80/4,000 | 2,000 photos of 120 people | 0.710 [",
-        "| plain search | phi | at most 0.1 % | not measurable here (at 0.5 % it would be) | – | 2,000 photos of",
+        "| plain search | phi | at most 1 % | 2.00 % [0.00, 5.30] | 80/4,000 | 2,000 for 120 people |",
+        "| plain search | phi | 0.710 [0.679, 0.743] |",
+        "| plain search | phi | at most 0.1 % | not measurable here (at 0.5 % it would be) | – | 2,000 for",
         "| photo and released picture | phi | 35.00 % [31.90, 38.30] | 12.00 % [8.90, 15.30] | not measurable here",
         "33.00 % [29.90, 36.30] | 50.00 % [25.00, 100.00] | 16,000 / 12,000,000 | distinguishable from chance |",
         "| release to a second release | phi | 0.031 [0.000, 0.048] | 0.030 | 0.040 | 800 | not distinguishable",
@@ -309,10 +311,43 @@ def test_a_headline_of_pooled_pictures_says_what_its_attacker_owns_and_what_prot
 
 def test_a_larger_number_in_the_tables_is_told_with_the_reason_why_it_is_no_headline() -> None:
     content = full()
-    assert "the largest number of this audit" not in card_of(content)
+    assert "the largest number with" not in card_of(content)
     content["headline"] = headline(value=0.05)
-    assert "the largest number of this audit is 11.50 % (interval 8.40 to 14.80 %) (cross-matcher, phi)" in card_of(
-        content
+    said = "the largest number with other photos within the first 2 guesses is 11.50 % (interval 8.40 to 14.80 %)"
+    assert f"{said} (cross-matcher, phi)" in card_of(content)
+
+
+def test_the_first_page_tells_guesses_other_networks_and_strangers() -> None:
+    content = full()
+    content["attacks"] = [attack(name, n, open_set=True) for name in (RELEASED, CROSS) for n in ("phi", "iresnet18")]
+    held = attack(CROSS, "phi", "include", open_set=True)
+    held["open_set"]["points"][1] |= {"value": 0.9, "low": 0.88, "high": 0.93}
+    content["attacks"].append(held)
+    card = card_of(content | {"headline_same_photo": headline(same_photo="include", value=0.71)})
+    assert "**The strongest attacker tried finds the right person in about 12 of 100 searches; with the very " in card
+    assert "with the very photos in hand, about 71 of 100.**" in card
+    assert "the same attack finds 9.50 % at the first guess and 15.50 % within the first 4 guesses" in card
+    assert "not trained against the most is 10.35 % (interval 7.25 to 13.65 %) (cross-matcher, iresnet18)" in card
+    assert "with other photos 2.88 % (interval 0.00 to 6.17 %) of the members where 1 % of strangers are named" in card
+    assert "with the very photos 90.00 % (interval 88.00 to 93.00 %) of the members where 1 % of strangers" in card
+    assert "Who does not know whether" not in card_of(bare())
+
+
+def test_tests_are_counted() -> None:
+    audit = AuditRead.model_validate_json(json.dumps(full()))
+    searches, pooled, pairs, joined, model = 12 * 4, 2 * 6, 2 * 3, 1, 3
+    # Two attacks with two networks are asked for strangers: their area, and the two rates that can be measured.
+    assert audit.tests == searches + pooled + pairs + joined + model + 4 * 3
+
+
+def test_sources_are_told_by_the_attack_that_finds_most_there() -> None:
+    content = full()
+    content["attacks"] += [attack(name, "phi") | {"subset": "town"} for name in (RELEASED, CROSS)]
+    content["attacks"].append(attack(RELEASED, "iresnet18", "include") | {"subset": "village"})
+    grid = sources_grid(AuditRead.model_validate_json(json.dumps(content)))
+    assert grid.rows == (
+        ("town", "11.50 % [8.40, 14.80] (cross-matcher, phi)", "–"),
+        ("village", "–", "27.20 % [24.10, 30.50] (plain search, protected photo in hand, iresnet18)"),
     )
 
 

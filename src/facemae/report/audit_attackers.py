@@ -11,12 +11,13 @@ from facemae.report.audit_names import (
     inner_attack,
     says,
     taken_together,
+    with_network,
     within,
 )
 from facemae.report.audit_reading import AuditRead
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, percent, rate
-from facemae.spec.results import ITS_OWN, NO_NETWORK, RELEASED, UNPROTECTED
+from facemae.spec.results import EVERYBODY, ITS_OWN, NO_NETWORK, RELEASED, UNPROTECTED
 
 HELD = {"exclude": "other photos of the person", "include": "the very photos that were protected"}
 """What an attacker holds, by ``same_photo``."""
@@ -66,6 +67,23 @@ def strangers_grid(audit: AuditRead, same_photo: str) -> Grid:
     caption = f"Members named by who holds {HELD[same_photo]}, with the network that names most"
     lines = _lines(_gathered(audit, same_photo, found))
     return without_empty(Grid(caption, ("Attacker", *map(str.capitalize, TOGETHER)), lines))
+
+
+def sources_grid(audit: AuditRead) -> Grid:
+    """Found by single photos of each source of the originals, by the attack and network that find most there."""
+    sources = dict.fromkeys(attack.subset for attack in audit.attacks if attack.subset != EVERYBODY)
+    lines = []
+    for source in sources:
+        best: dict[str, Cell] = {}
+        for attack in audit.attacks:
+            at = attack.shown(audit.k)
+            if attack.subset == source and attack.attack != UNPROTECTED and at:
+                who = with_network(attack.attack, attack.embedder, attack.same_photo)
+                cell = at.value, f"{_rate(at)} ({who})"
+                best[attack.same_photo] = max(cell, best.get(attack.same_photo, cell))
+        lines.append((source, *(best[held][1] if held in best else ABSENT for held in HELD)))
+    columns = ("Photos from", *(f"With {held}" for held in HELD.values()))
+    return without_empty(Grid(f"Found {within(audit.k)} by photos of each source", columns, tuple(lines)))
 
 
 def who_grid(audit: AuditRead) -> Grid:

@@ -20,9 +20,9 @@ def open_set_grid(audit: AuditRead) -> Grid:
             _target(point),
             _operating(point, found.smallest_measurable),
             _hits(point),
+            percent(point.chance) if point.chance is not None else ABSENT,
             point.verdict or (ABSENT if found.auc else ""),
-            f"{count(found.nonmember_trials)} photos of {count(found.nonmember_people)} people",
-            *((decimal(found.auc), found.auc.verdict) if found.auc else ("", "")),
+            f"{count(found.nonmember_trials)} for {count(found.nonmember_people)} people",
         )
         for attack, found in asked
         for point in found.told
@@ -30,15 +30,30 @@ def open_set_grid(audit: AuditRead) -> Grid:
     columns = (
         "Attacker",
         "Network",
-        "Strangers named at all (FPIR)",
+        "Strangers named (FPIR)",
         "Members named rightly (TPIR)",
-        "Hits/trials",
+        "Hits/searches",
+        "By luck",
         "Named rightly: verdict",
-        "Strangers' photos",
-        "Member or stranger? (AUC, 0.5 is blind)",
-        "AUC: verdict",
+        "Searches for strangers",
     )
-    return without_empty(Grid("Members named, when at most so many strangers are named wrongly", columns, lines))
+    return without_empty(Grid("Members named, when at most so many strangers are named", columns, lines))
+
+
+def areas_grid(audit: AuditRead) -> Grid:
+    """Whether members are told from strangers at all, whomever their best match shows."""
+    lines = tuple(
+        (
+            attack_name(attack.attack, attack.same_photo, short=True),
+            attack.embedder,
+            decimal(attack.open_set.auc),
+            attack.open_set.auc.verdict,
+        )
+        for attack in audit.everybody
+        if attack.open_set and attack.open_set.auc
+    )
+    caption = "Member or stranger? How often a member's best match, whomever it shows, scores above a stranger's"
+    return Grid(caption, ("Attacker", "Network", "AUC (0.5 is blind)", "Verdict"), lines)
 
 
 def linking_grid(audit: AuditRead) -> Grid:

@@ -67,6 +67,7 @@ class Operating(Read):
     measurable: bool = False
     actual: float | None = None
     rate: Rated | None = None
+    chance: float | None = None
     verdict: str = ""
 
     @model_validator(mode="before")

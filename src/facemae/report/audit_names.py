@@ -2,7 +2,7 @@
 
 import re
 
-from facemae.report.audit_models import Rated
+from facemae.report.audit_models import HeadlineOf, Rated
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import percent
 from facemae.spec.results import IMITATED, ITS_OWN, NO_NETWORK, OTHER_PROCESS, RELEASED, UNPROTECTED
@@ -83,6 +83,11 @@ def taken_together(name: str) -> int:
 def pooled(attack: str) -> bool:
     """Whether all pictures of a person are taken together, so that a hit is a person and no picture."""
     return attack.startswith("template")
+
+
+def searching(found: HeadlineOf) -> bool:
+    """Whether a worst case is about single searches, and not about people whose pictures are taken together."""
+    return found.k is not None and not pooled(found.attack) and "template" not in found.measure
 
 
 def share(value: float) -> str:

@@ -86,6 +86,20 @@ class AuditRead(Read):
         asked = [attack for attack in self.everybody if attack.attack == RELEASED] or list(self.everybody)
         return max((at.identities for attack in asked for at in attack.at), default=0)
 
+    @property
+    def tests(self) -> int:
+        """How many numbers were tested against chance."""
+        found = sum(len(attack.at) for attack in self.attacks) + sum(len(row.at) for row in self.templates)
+        for attack in self.attacks:
+            strangers = attack.open_set
+            if strangers and strangers.auc:
+                found += 1 + sum(point.rate is not None for point in strangers.told)
+        for pairs in self.linking:
+            found += 1 + sum(point.rate is not None for point in pairs.tar)
+        for scores in self.membership:
+            found += 1 + sum(point.rate is not None for point in scores.points) + (scores.smallest is not None)
+        return found + len(self.unlinkability)
+
     def says(self, name: str) -> str:
         """Who attacks, what they own, and what success means; "" where the audit does not tell."""
         return next((attacker.says for attacker in self.attackers if attacker.name == name), "")

@@ -83,11 +83,12 @@ def _retrieval(audit: AuditRead) -> Section:
         (
             attackers.networks_grid_of_attacks(audit),
             tables.findings_grid(audit),
+            attackers.sources_grid(audit),
             tables.every_k_grid(audit),
             tables.learned_grid(audit),
         ),
-        "The control asks for the wrong person: what it finds is luck. A verdict holds for all searches of this audit "
-        "together, at 5 %.",
+        "The control asks for the wrong person: what it finds is luck. Of two like numbers one may be told from luck "
+        "and the other not, where their luck differs.",
     )
 
 
@@ -95,11 +96,10 @@ def _open_set(audit: AuditRead) -> Section:
     return Section(
         STRANGERS,
         "Here the attacker does not know whether the person is in the release. They name somebody only above a "
-        "threshold, set so that at most a small share of strangers (people outside the release) is named at all; a "
-        "member counts only when named rightly. So a rate of members below that of strangers means that this attacker "
-        "names hardly anybody rightly. AUC asks less: does a member's best match score higher than a stranger's? The "
-        "first tables tell what is named where 1 % of strangers are named, or the smallest share above it that so few "
-        "strangers allow.",
+        "threshold, set so that of 100 searches for strangers (people outside the release) at most so many name "
+        "anybody at all; a search for a member counts only when the right person is named. Who names 0.2 of 100 "
+        "members rightly and 10 of 100 strangers wrongly gains nothing, though it may be more than luck. The first "
+        "tables are about 1 % of strangers, or the smallest share above it that so few strangers allow.",
         tuple(attackers.strangers_grid(audit, held) for held in attackers.HELD),
         (
             (
@@ -108,7 +108,7 @@ def _open_set(audit: AuditRead) -> Section:
                 tuple(partial(figures.open_set_figure, audit, network.name) for network in audit.networks),
             ),
         ),
-        (measures.open_set_grid(audit),),
+        (measures.open_set_grid(audit), measures.areas_grid(audit)),
         note="With few strangers a small share of them cannot be measured: 1 % needs at least 1,000 of their photos, "
         "of at least 200 people, five of whom raise alarms.",
     )
@@ -127,9 +127,13 @@ def _linking(audit: AuditRead) -> Section:
                 tuple(partial(figures.linking_figure, audit, network.name) for network in audit.networks),
             ),
         ),
-        note="D_sys is above 0 even where nothing can be joined: what lies below its noise says nothing."
-        if audit.unlinkability
-        else "",
+        note="A verdict compares with wrong people (control), who may lie off 50 %, and holds for any of the columns: "
+        "a few pairs that stand out are enough, even where the error rate is near 50 %."
+        + (
+            " D_sys is above 0 even where nothing can be joined: what lies below its noise says nothing."
+            if audit.unlinkability
+            else ""
+        ),
     )
 
 
@@ -137,7 +141,9 @@ def _templates(audit: AuditRead) -> Section:
     return Section(
         "Many pictures of one person together",
         "The release gives all pictures of a person one number. So an attacker can take all pictures under one number "
-        "together, and all their own photos of a person as well. K counts people here, not pictures.",
+        "together, and all their own photos of a person as well. How much the number of pictures matters is told here "
+        "for searches in which nothing is learned; those who learn stand above, with all pictures. K counts people "
+        "here, not pictures.",
         (measures.templates_grid(audit, only=audit.k),),
         (
             (
@@ -217,18 +223,25 @@ def _utility(points: Sequence[UtilityPoint]) -> Section:
 def glossary(audit: AuditRead) -> tuple[tuple[str, str], ...]:
     """The words that stand in the parts above, one line each."""
     words = [
-        ("Interval, [ ]", "The range in which the true value lies by the usual standard of 95 %, over people."),
+        (
+            "Interval, [ ]",
+            "The range in which the true value lies in 95 of 100 such audits, had other people been drawn; each for "
+            "its number alone. Where fewer than ten people are found it is wider on purpose.",
+        ),
         ("Network", "The face recognition program with which an attacker compares pictures."),
         ("Blind guessing", "What drawing pictures without looking at them would find."),
         ("Control", "The same attack asked for the wrong person: what luck finds."),
         (
             "Distinguishable from chance",
-            "The attack finds more than luck does, tested for all attacks of the audit together at 5 %. Not "
-            "distinguishable is no evidence of safety; the upper end of the interval says what still fits.",
+            f"The attack beats blind guessing by more than it does when it asks for wrong people, allowing for the "
+            f"{audit.tests:,} numbers that were tested: of releases that give nobody away at most 5 in 100 would have "
+            f"any number called so. It says that something leaks, not that it is much. Not distinguishable is no "
+            f"evidence of safety; the upper end of the interval says what still fits.",
         ),
     ]
     if audit.membership or any(attack.open_set and attack.open_set.auc for attack in audit.attacks):
-        words.append(("AUC", "How often somebody inside scores above somebody outside: 0.5 is blind, 1 sure."))
+        inside = "How often somebody inside scores above somebody outside: 0.5 is blind, 1 sure"
+        words.append(("AUC", f"{inside}; below 0.5 it is strangers who look more like the release."))
     words.append(("K", "How many guesses an attacker has: pictures, or people where pictures are taken together."))
     if any(attack.open_set for attack in audit.attacks):
         words.append(("TPIR at FPIR", "Members named, when at most that share of strangers is wrongly named."))

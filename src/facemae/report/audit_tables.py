@@ -54,7 +54,7 @@ def _found(audit: AuditRead, caption: str, *, only: int | None) -> Grid:
     head = ("Attacker", "Network", "Photos from", *(() if only else ("K",)))
     columns = (
         *head,
-        "People",
+        "People searched",
         "Found",
         "Hits/searches",
         "Blind guessing",
@@ -77,7 +77,8 @@ def learned_grid(audit: AuditRead) -> Grid:
         for one in audit.attackers
         if one.chosen or one.tried
     )
-    columns = ("Attacker", "Network", "Went with", "Candidates on public people (mean of 1/rank; 1 is best)")
+    tried = "Candidates on public people: mean of 1/rank, 1 is best (of another photo; pixels: of the very photo)"
+    columns = ("Attacker", "Network", "Went with", tried)
     return without_empty(Grid("What the attackers who learn chose, on public people", columns, lines))
 
 

@@ -2,24 +2,27 @@
 
 from dataclasses import dataclass
 
+from facemae.report.audit_further import beside, guesses, largest, other_networks, strangers, stronger
 from facemae.report.audit_models import HeadlineOf, Rated
 from facemae.report.audit_names import (
     attack_name,
     between,
     chance_told,
     inner_attack,
-    pooled,
     says,
+    searching,
     share,
     whose,
-    with_network,
-    within,
 )
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import count, percent
-from facemae.spec.results import NO_NETWORK, RELEASED, UNPROTECTED
+from facemae.spec.results import NO_NETWORK, UNPROTECTED
 
-_POOLED = "Here all their photos of a person are taken together, and all released pictures under one number as well."
+_POOLED = (
+    "Here all their photos of a person are taken together, and all released pictures under one number as well; success "
+    "is the right number."
+)
+_APART = " No photo is on both sides: half of a person's photos ask, what was made of the others is searched."
 LIMITS = (
     "It is not the most that anybody could learn. It is what the attackers tried here found: a lower bound. A better "
     "network, more photos of a person or another method may find more.",
@@ -59,14 +62,15 @@ def headline(audit: AuditRead) -> Headline:
             "This audit holds no worst case, which has to be chosen on one half of the people and measured on the "
             "other. The tables say what was measured; the largest of many rates in them is too large by luck."
         )
-        return Headline("No single number stands for this audit", (text, *_beside(audit)), LIMITS)
+        return Headline("No single number stands for this audit", (text, *strangers(audit), *beside(audit)), LIMITS)
     learned = f"{_LEARNED}{_SEVERAL if found.k and found.k > 1 else ''}" if found.k and audit.protected else ""
     said = [_what(audit, found), learned, _level(audit, found), _verdict(audit, found), _who(audit, found)]
     chosen = (
         "Which attacker and which network are told here was chosen among all that were tried, on one half of the "
         "people. The number comes from the other half, who had no part in the choice."
     )
-    paragraphs = (*said, chosen, *_largest(audit, found), *_stronger(audit, found), *_beside(audit))
+    more = [*guesses(audit, found), *largest(audit, found), *other_networks(audit, found)]
+    paragraphs = (*said, chosen, *more, *stronger(audit, found), *strangers(audit), *beside(audit))
     return Headline(_title(audit, found), tuple(part for part in paragraphs if part), _limits(audit, found))
 
 
@@ -75,19 +79,17 @@ def _bare(audit: AuditRead, found: HeadlineOf) -> bool:
     return found.attack == UNPROTECTED or not audit.protected
 
 
-def _searching(found: HeadlineOf) -> bool:
-    return found.k is not None and not pooled(found.attack) and "template" not in found.measure
-
-
 def _title(audit: AuditRead, found: HeadlineOf) -> str:
     if not chance_told(found.verdict):
         return _blind(audit, found)
     who = "Nothing is protected here: an attacker" if _bare(audit, found) else "The strongest attacker tried"
     if found.k is None:
         return f"{who} succeeds in {share(found.value)} attempts"
-    if not _searching(found):
-        return f"{who} finds {share(found.value)} people"
-    return f"{who} finds the right person in {share(found.value)} searches"
+    worst = audit.headline_same_photo if found.same_photo == "exclude" else None
+    more = f"; with the very photos in hand, {share(worst.value)}" if worst and chance_told(worst.verdict) else ""
+    if not searching(found):
+        return f"{who} finds {share(found.value)} people{more}"
+    return f"{who} finds the right person in {share(found.value)} searches{more}"
 
 
 def _blind(audit: AuditRead, found: HeadlineOf) -> str:
@@ -95,7 +97,7 @@ def _blind(audit: AuditRead, found: HeadlineOf) -> str:
     worst = audit.headline_same_photo
     if found.same_photo == "exclude" and worst and worst.same_photo == "include" and chance_told(worst.verdict):
         succeeds = f"finds the right person in {share(worst.value)} searches"
-        succeeds = succeeds if _searching(worst) else f"finds {share(worst.value)} people"
+        succeeds = succeeds if searching(worst) else f"finds {share(worst.value)} people"
         return (
             f"Who holds the very photos that were protected {succeeds}; with other photos, "
             "the strongest attacker tried does no better than blind guessing, as far as this audit can see"
@@ -133,10 +135,12 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
         if audit.protected
         else "The attacker holds other photos of the people than those that are released."
     )
-    if not _searching(found):
+    if not searching(found):
         reach = f"among the {found.k} nearest people" if found.k > 1 else "the nearest"
         what = f"All photos of a person together find that person {reach} for {between(found)} of the people"
-        return f"{photos} {what} ({hits} of {trials}). {guessed}"
+        among = f", looked for among {count(audit.people)}" if audit.people else ""
+        apart = _APART if found.same_photo == "exclude" and audit.protected else ""
+        return f"{photos} {what} ({hits} of {trials}{among}). {guessed}{apart}"
     # Among so many people was searched with everybody's photos; the half only says whose photos are counted.
     among = f" among {count(audit.people)} people" if audit.people else ""
     reach = f"at least one of the {found.k} pictures" if found.k > 1 else "the one picture"
@@ -148,7 +152,7 @@ def _level(audit: AuditRead, found: HeadlineOf) -> str:
     """What the same network finds where nothing is protected, by the same half of the people where that is told."""
     if _bare(audit, found) or found.k is None or found.embedder == NO_NETWORK:
         return ""
-    if not _searching(found):
+    if not searching(found):
         return _pooled_level(audit, found)
     for attack in audit.everybody:
         at = attack.shown(found.k)
@@ -174,25 +178,6 @@ def _pooled_level(audit: AuditRead, found: HeadlineOf) -> str:
     return "How well such an attacker does without protection was not measured."
 
 
-def _largest(audit: AuditRead, found: HeadlineOf) -> list[str]:
-    """The largest number of all, where it is beyond the headline, and why it is not told there."""
-    rows = [
-        (at, attack)
-        for attack in audit.everybody
-        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and (at := attack.shown(audit.k))
-    ]
-    if found.k is None or not audit.protected or not rows:
-        return []
-    at, attack = max(rows, key=lambda row: row[0].value - row[0].chance)
-    if at.value <= found.value:
-        return []
-    who = with_network(attack.attack, attack.embedder)
-    return [
-        f"Counted over everybody, those who chose included, the largest number of this audit is {between(at)} ({who}); "
-        f"the largest of many is too large by luck, which is why it is not the headline."
-    ]
-
-
 def _verdict(audit: AuditRead, found: HeadlineOf) -> str:
     if chance_told(found.verdict):
         end = "the release gives people away to this attacker" if audit.protected else "these photos are recognisable"
@@ -211,69 +196,3 @@ def _limits(audit: AuditRead, found: HeadlineOf) -> tuple[str, ...]:
     open_set = any(attack.open_set for attack in audit.attacks)
     closed = f"{_CLOSED} {f'See the part “{STRANGERS}”.' if open_set else 'That was not measured here.'}"
     return (*LIMITS[:2], size, closed, LIMITS[2])
-
-
-def _stronger(audit: AuditRead, found: HeadlineOf) -> list[str]:
-    """What attackers find who hold more: told because they hold more, not by their numbers."""
-    told = [_photo_in_hand(audit, found), *_all_together(audit, found)] if found.same_photo == "exclude" else []
-    said = [text for text in told if text]
-    return [f"Others hold more: {said[0][0].lower()}{said[0][1:]}", *said[1:]] if said else []
-
-
-def _photo_in_hand(audit: AuditRead, found: HeadlineOf) -> str:
-    worst = audit.headline_same_photo
-    if worst and worst.same_photo == "include":
-        things = "searches" if _searching(worst) else "people"
-        return (
-            f"Somebody who holds the very photos that were protected succeeds in {between(worst)} of the {things}, by "
-            f"the strongest of the attacks tried ({attack_name(worst.attack, short=True)}, {whose(worst.embedder)})."
-        )
-    for attack in audit.everybody:
-        at = attack.shown(audit.k)
-        if (attack.attack, attack.embedder, attack.same_photo) == (RELEASED, found.embedder, "include") and at:
-            return (
-                f"Somebody who holds the very photos that were protected succeeds by plain search with the same "
-                f"network in {between(at)} of the searches."
-            )
-    return ""
-
-
-def _all_together(audit: AuditRead, found: HeadlineOf) -> list[str]:
-    """Nothing where such attackers took part in the choice of the worst case."""
-    if not _searching(found) or any(pooled(attack.attack) for attack in audit.everybody):
-        return []
-    told = []
-    for rows in audit.templates:
-        whole = [at for at in rows.at if at.probe_images is at.gallery_images is None]
-        if rows.embedder == found.embedder and rows.same_photo == "exclude" and whole:
-            first = min(whole, key=lambda at: at.k)
-            told.append(
-                f"Somebody who takes all their photos of a person together, and all pictures under one number "
-                f"({rows.attack}), finds {between(first)} of the people {within(first.k)}."
-            )
-    return told
-
-
-def _beside(audit: AuditRead) -> list[str]:
-    """What a reader of the first lines alone has to know besides the number."""
-    found = []
-    if audit.metadata is None:
-        found.append("File names, order, times and other traces beside the pixels were not looked at.")
-    else:
-        serious = [finding for finding in audit.metadata.findings if finding.severity != "note"]
-        if serious:
-            critical = sum(finding.severity == "critical" for finding in serious)
-            alarms = f"{_number(critical, 'critical finding')} and {_number(len(serious) - critical, 'warning')}"
-            found.append(
-                f"Beside the pixels (files, names, order): {alarms}. Such a trace may give away more than any network."
-            )
-        else:
-            found.append("Beside the pixels (files, names, order): nothing that gives a person away was found.")
-    missing = list(dict.fromkeys(one.attacker for one in audit.not_run))
-    if missing:
-        found.append(f"Not run: {', '.join(missing)}. What they would find is unknown.")
-    return found
-
-
-def _number(value: int, thing: str) -> str:
-    return f"{value} {thing}" if value == 1 else f"{value or 'no'} {thing}s"
