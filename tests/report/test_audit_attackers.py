@@ -89,7 +89,7 @@ def test_everybody_is_introduced_once() -> None:
     assert dict(rows)["parrot"] == "not run; needs public people who went through the same process"
     by_network = networks_grid_of_attacks(read(content))
     assert by_network.columns == ("Attacker", "phi (loss network)", "iresnet18", "its own", "Blind guessing")
-    [row] = [row for row in by_network.rows if row[0] == NONE]
+    [row] = [row for row in by_network.rows if row[0] == f"{CROSS} with all photos, single pictures"]
     assert row[1:4] == ("20.00 % [20.00, 20.00]", "–", "20.00 % [20.00, 20.00]")
 
 

@@ -303,7 +303,7 @@ def test_a_headline_of_pooled_pictures_says_what_its_attacker_owns_and_what_prot
         at |= {"value": 0.97, "low": 0.94, "high": 1.0}
     content["templates"].append(unprotected)
     card = card_of(content)
-    assert f"{pooled}, with the network phi" in card
+    assert "cross-matcher with all photos, by number, with the network phi" in card
     assert "Somebody with public photos and what the same process made of them learns" in card
     assert "all their photos of a person are taken together" in card
     assert "the same network would find 97.00 % (interval 94.00 to 100.00 %) of the people" in card

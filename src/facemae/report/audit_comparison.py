@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from facemae.errors import DataError
+from facemae.report import audit_further as further
 from facemae.report import audit_matrices as matrices
 from facemae.report import audit_strangers as strangers
-from facemae.report.audit_longer import Longer, longer_grid, longer_note
+from facemae.report.audit_longer import Longer, longer_brief, longer_grid, longer_note
 from facemae.report.audit_markdown import bullets, part
 from facemae.report.audit_models import HeadlineOf
 from facemae.report.audit_names import (
@@ -29,15 +30,15 @@ from facemae.report.tables import without_empty
 from facemae.report.wording import count, percent
 from facemae.spec.results import RELEASED, ReleasesResult
 
-INTRODUCTION = """Every release shows the same people. Not every attacker could be tried on every release (see the last
-part): one that met fewer attackers looks safer than it is. What an attacker finds is a measured lower bound on what
+INTRODUCTION = """Every release shows the same people. Not every attacker could be tried on every release (see “Not
+run”): one that met fewer attackers looks safer than it is. What an attacker finds is a measured lower bound on what
 they could learn, never the most that anybody could: an interval tells how exactly it was measured, not what a better
-attacker would find."""
+attacker would find. The first three parts are for reading; the tables after them are for looking up."""
 
-WORST = """The strongest attacker and network were chosen among all that were tried on one half of the people; the
-number was measured on the other half, who had no part in the choice. Do not read the largest number of another table as
-the worst case: the largest of many owes some of its size to luck. “Distinguishable from chance” means that the attack
-works."""
+WORST = """Worst case: the strongest of the attacks that were tried. The strongest attacker and network were chosen
+among all that were tried on one half of the people; the number was measured on the other half, who had no part in the
+choice. Do not read the largest number of another table as the worst case: the largest of many owes some of its size to
+luck, and later tables count everybody, not one half. “Distinguishable from chance” means that the attack works."""
 
 APART = {
     False: "This table does not tell apart releases whose intervals overlap.",
@@ -50,16 +51,18 @@ both share cancels out, and even intervals that overlap above may belong to rele
 percentage points: +5 says that about 5 more of 100 are found in the first than in the second. The brackets hold the
 true difference with 95 % confidence. Where they hold 0, the two are not told apart, which does not say that they are
 alike. A difference smaller than “smallest that shows” (half the width of the brackets) cannot be told from none here.
-All of it holds for the attackers chosen above and for the one generator behind each release: another training of the
-same kind may turn a small difference round. Each row stands alone: of 20 pairs that do not differ, about one looks as
-if it did."""
+All of it holds for the attackers chosen above, with the training they had, and for the one generator behind each
+release: attackers who learn for longer, or another training of the generator, may turn a difference round. Where the
+networks of plain search disagree about the direction, none of the two releases is the safer one. Each row stands alone:
+of 20 pairs that do not differ, about one looks as if it did."""
 
 CROWD = """In a larger crowd one person is harder to find. Here all but so many people were taken out of the set, drawn
 by lot many times; each number is the mean of these draws, and 95 % of the draws lie within the brackets. The brackets
 tell how much hangs on who is in the set, not how exactly it was measured; near the full number all draws are nearly
 the same people. The attackers are those of the worst cases and the plain search, here counted over everybody. Where a
 row hardly falls while blind guessing does, more people in the set hide nobody; nothing is known beyond the last
-column."""
+column. Blind guessing is more often right than the crowd alone says where some people have more pictures than
+others."""
 
 USEFUL = """A recogniser was trained on each set and asked of pairs of unprotected photos of other people whether they
 show one person (50 % is guessing): that accuracy says how useful the set is. Wanted: a high accuracy and a low worst
@@ -88,8 +91,9 @@ def comparison_markdown(
     whole = _joined(audits)
     what = about or {}
     told = [
-        f"**{plain(label)}**{f' ({plain(what[label])})' if label in what else ''}. {plain(_brief(audit))}"
+        f"**{plain(label)}**{f' ({plain(what[label])})' if label in what else ''}. {plain(said)}"
         for label, audit in audits.items()
+        for said in [_brief(audit, longer_brief(label, longer) if longer else "")]
     ]
     worst = [table(without_empty(matrices.worst_grid(audits)))]
     worst += [_utility(utility)] if utility else []
@@ -145,14 +149,17 @@ def _utility(points: Sequence[UtilityPoint]) -> str:
     return f"{' '.join(USEFUL.split())}\n\n{table(utility_grid(points))}"
 
 
-def _brief(audit: AuditRead) -> str:
-    """One release in a few sentences: strongest, strongest with the photo in hand, plain search, the model."""
+def _brief(audit: AuditRead, again: str) -> str:
+    """One release in a few sentences: strongest, strongest with the photo in hand, strangers, the model, copies.
+
+    ``again``: what attackers found who had more training.
+    """
     found, same = audit.headline, audit.headline_same_photo
     if found is None or not found.k:
         return f"{headline(audit).title}."
     held = "the very photos that were protected" if found.same_photo == "include" else "other photos of the people"
     who = f"Who holds {held}" if audit.protected else "Nothing is protected here"
-    told = [f"{who}: {_finds(found)}; blind guessing succeeds in {percent(found.chance)}{_untold(found)}."]
+    told = [f"{who}: {_finds(found)}; blind guessing succeeds in {percent(found.chance)}{_untold(found)}.{again}"]
     if same and same.same_photo != found.same_photo:
         told.append(f"Who holds the very photos that were protected: {_finds(same)}{_untold(same)}.")
     singly = [row for row in audit.everybody if row.attack == RELEASED and row.same_photo == "exclude"]
@@ -163,7 +170,7 @@ def _brief(audit: AuditRead) -> str:
             f"The measure of the paper alone, a plain search by one other photo, would say {share(most)} searches "
             f"({network}; counted over everybody)."
         )
-    return " ".join((*told, *_trained(audit)))
+    return " ".join((*told, *further.strangers(audit), *_trained(audit), *_critical(audit)))
 
 
 def _finds(found: HeadlineOf) -> str:
@@ -179,6 +186,12 @@ def _finds(found: HeadlineOf) -> str:
 
 def _untold(found: HeadlineOf) -> str:
     return "" if chance_told(found.verdict) else " (not distinguishable from chance, which is no proof of safety)"
+
+
+def _critical(audit: AuditRead) -> list[str]:
+    found = audit.metadata.findings if audit.metadata else ()
+    told = [f"{one.what} ({count(one.count)} of {count(one.of)} files)" for one in found if one.severity == "critical"]
+    return [f"Beside the pixels, critical: {'; '.join(told)}."] if told else []
 
 
 def _trained(audit: AuditRead) -> list[str]:
@@ -198,12 +211,17 @@ def _attackers(audits: matrices.Audits) -> list[tuple[str, str]]:
             if not inner_attack(row.attack):
                 name = attack_name(row.attack, short=True)
                 told[name] = told.get(name) or says(audit, row.attack)
-    pooling = (
-        "the attacker named takes all their photos of a person together, and all released pictures under one number as "
-        "well (the release gives all pictures of a person one number); success is the right person's number."
+    alone = (
+        "the attacker named takes all their photos of a person together, and looks among single released pictures, as "
+        "if the release did not say which of them show one person; success is a picture of the right person."
+    )
+    both = (
+        "the same, but all released pictures under one number are taken together as well: the number (label) that a "
+        "release gives to all pictures of one person, so that recognisers can be trained on it; success is the right "
+        "number."
     )
     templates = any(inner_attack(row.attack) for audit in audits.values() for row in audit.everybody)
-    extra = [("template of … (all images)", pooling)] if templates else []
+    extra = [("… with all photos, single pictures", alone), ("… with all photos, by number", both)] if templates else []
     return [(name, what) for name, what in told.items() if what] + extra
 
 
@@ -213,8 +231,8 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
         Section(
             "Networks in the attackers' hands",
             "A weak network finds little, whatever was released; a better one than these may find more. The loss "
-            "network is the one that the generator was trained against. “Its own”: the attacker trains one. “No "
-            "network”: pixels are compared.",
+            "network is the one that a generator was trained with, so that it recognises the pictures made. “Its "
+            "own”: the attacker trains one. “No network”: pixels are compared.",
             (networks_grid(whole),),
         ),
         Section(
@@ -247,7 +265,8 @@ def _sections(audits: matrices.Audits, whole: AuditRead) -> tuple[Section, ...]:
             "Did a photo train the model?",
             "About the people whose photos trained the generator, not about those in the release. The attacker holds "
             "a photo and the model, and looks how badly it restores the photo (loss), or how far the restored picture "
-            "is from the photo in phi's eyes (phi-distance).",
+            "is from the photo in phi's eyes (phi-distance); “calibrated”: less what a model of other people says of "
+            "the same photo. Each interval stands for its number alone; the verdict allows for all of them.",
             (strangers.model_grid(audits),),
         ),
         Section(

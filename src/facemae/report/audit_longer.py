@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from facemae.report.audit_models import HeadlineOf
-from facemae.report.audit_names import attack_name, inner_attack, whose, with_network
+from facemae.report.audit_names import attack_name, between, inner_attack, whose, with_network
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid
@@ -12,10 +12,12 @@ from facemae.report.wording import rate
 
 LEARNERS = ("parrot", "imitating parrot", "cross-matcher", "inverter")
 
-LONGER = """Attackers who train a network of their own had {few:,} steps above. Here the same attackers had
-{many:,}, with the networks named; nothing else was changed. Where the second number is larger, the tables above
-say too little, and nobody knows where it ends: more steps, more public people and larger networks were not
-tried. Releases that are not in this table were not asked again: that is no sign that they would give away less."""
+LONGER = """A step is one round of learning. Attackers who train a network of their own had {few:,} steps above. Here
+some of them had {many:,}: those, with those networks and on those releases, that stand in the table; nothing else was
+changed. Where the second number is larger, the tables above say too little, and nobody knows where it ends: more steps,
+more public people and larger networks were not tried. Where both agree to the last digit, the attacker went with a way
+that needs no steps. Releases that are not in this table were not asked again: that is no sign that they would give away
+less."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ def longer_grid(audits: Mapping[str, AuditRead], longer: Longer) -> Grid:
                 lines.append((label, name, rate_cell(was), rate_cell(at)))
     columns = ("Release", "Attacker, network", f"{longer.few:,} steps", f"{longer.many:,} steps")
     return Grid("Found by attackers who learn for longer", columns, tuple(lines))
+
+
+def longer_brief(label: str, longer: Longer) -> str:
+    """What attackers with more steps find in one release, where they were tried; "" elsewhere."""
+    found = longer.audits[label].headline if label in longer.audits else None
+    if not found:
+        return ""
+    return (
+        f" With {longer.many:,} steps of learning in place of {longer.few:,}, {_who(found)} finds {between(found)}: a "
+        f"step more may find more yet."
+    )
 
 
 def longer_note(audits: Mapping[str, AuditRead], longer: Longer) -> str:

@@ -29,8 +29,9 @@ FALSE_ALARMS = 0.01
 NOT_TOLD = " †"
 MARK = (
     "†: not distinguishable from chance. Luck may explain it, allowing for all attacks and networks of an audit "
-    "together (5 %), even where its own interval lies above blind guessing. Without it, right people score otherwise "
-    "than wrong ones. –: not run, or not asked of this release (the originals are searched as “nothing protected”)."
+    "together (5 %), even where its own interval lies above blind guessing; so of two equal numbers in two columns "
+    "one may carry it and the other not. Without it, right people score otherwise than wrong ones. –: not run, or not "
+    "asked of this release (the originals are searched as “nothing protected”)."
 )
 
 NOT_APART = "not told apart"
@@ -170,7 +171,8 @@ def searches_grid(audits: Audits, network: str, k: int) -> Grid:
 
 def accepted_grid(audits: Audits) -> Grid:
     """True pairs accepted while few wrong ones are."""
-    caption = f"True pairs accepted while {percent(FALSE_ALARMS)} of wrong pairs are (TAR at FAR)"
+    few = percent(FALSE_ALARMS)
+    caption = f"True pairs accepted while {few} of wrong pairs are, as by guessing {few} of true ones (TAR at FAR)"
     return matrix(caption, audits, _pairs(audits, lambda row: named_at(row.tar)))
 
 

@@ -25,6 +25,9 @@ _PAIRS = {
     IMITATED: "two releases by the same process",
     OTHER_PROCESS: "this release and another process's",
 }
+_TOGETHER = re.compile(r"template of (?P<inner>.+) \((?P<photos>\w+) images?(?P<single>, no numbers)?\)")
+"""The name that an audit gives to an attack in which photos are taken together."""
+
 _SAYS = {
     UNPROTECTED: "Somebody with other photos of a person and a face recognition network looks for that person among "
     "the photos as they were before protection. No attack on the release, but the level that protection has to lower.",
@@ -46,7 +49,9 @@ def attack_name(name: str, same_photo: str = "exclude", *, short: bool = False) 
     ``short``: without the name under which the audit has it.
     """
     plain = PLAIN.get(name, name) if short or name not in PLAIN else f"{PLAIN[name]} ({name})"
-    plain = plain.replace("template of retrieval", f"template of {PLAIN[RELEASED]}")
+    if found := _TOGETHER.fullmatch(name):
+        searched = "single pictures" if found["single"] else "by number"
+        plain = f"{PLAIN.get(inner_attack(name), inner_attack(name))} with {found['photos']} photos, {searched}"
     return f"{plain}, protected photo in hand" if same_photo == "include" else plain
 
 
@@ -69,15 +74,16 @@ def says(audit: AuditRead, name: str) -> str:
 
 def inner_attack(name: str) -> str:
     """The attacker whose pictures a template attack takes together, by the name of the audit; "" for all others."""
-    found = re.fullmatch(r"template of (.+) \([^)]*\)", name)
-    return {"retrieval": RELEASED}.get(found[1], found[1]) if found else ""
+    found = _TOGETHER.fullmatch(name)
+    return {"retrieval": RELEASED}.get(found["inner"], found["inner"]) if found else ""
 
 
 def taken_together(name: str) -> int:
     """What an attack takes together: 0 nothing, 1 the attacker's photos, 2 the pictures of a number as well."""
-    if not inner_attack(name):
+    found = _TOGETHER.fullmatch(name)
+    if not found:
         return 0
-    return 1 if "no numbers" in name else 2
+    return 1 if found["single"] else 2
 
 
 def pooled(attack: str) -> bool:

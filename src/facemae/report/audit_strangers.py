@@ -24,7 +24,7 @@ def fewest_grid(audits: Audits) -> Grid:
         for attack in audit.everybody
         if (found := attack.open_set) and _asked(attack) in silent
     ]
-    caption = "Members named by these, while the smallest share of strangers is that can be measured"
+    caption = "Members named by these, at the smallest share of strangers that can be measured for each"
     return matrix(caption, audits, [cell for cell in cells if cell[2] != ABSENT])
 
 
@@ -91,6 +91,6 @@ def model_grid(audits: Audits) -> Grid:
         for row in audit.membership
     )
     named = f"Training photos named while {percent(FALSE_ALARMS)} of others are (TPR at FPR)"
-    fewest = "The same while as few others are as can be measured"
+    fewest = "The same at the smallest share of others that can be measured"
     columns = ("Model of", "Score", "AUC (0.5 is blind)", named, fewest, "Verdict")
     return Grid("Was a photo among those that trained the model?", columns, lines)

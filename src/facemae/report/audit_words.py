@@ -27,8 +27,8 @@ LIMITS = (
     "It is not the most that anybody could learn. It is what the attackers tried here found: a lower bound. A better "
     "network, more photos of a person or another method may find more.",
     "It is not one person's risk. It is an average over searches; single people may be found far more easily.",
-    "It says nothing of what else a face tells (age, sex, skin colour, health), nor of several releases of the same "
-    "photos laid side by side.",
+    "It says nothing of what else a face tells (age, sex, skin colour, health), nor of what several releases of the "
+    "same photos give away together.",
 )
 NOT_MEANT = "What such a number does not mean"
 STRANGERS = "Is a person in the set at all?"
