@@ -119,7 +119,7 @@ def strangers(audit: AuditRead) -> list[str]:
         named = [
             (point, attack)
             for attack in audit.everybody
-            if attack.attack != UNPROTECTED and attack.same_photo == held and attack.open_set
+            if (attack.attack != UNPROTECTED or not audit.protected) and attack.same_photo == held and attack.open_set
             for point in attack.open_set.told
             if point.rate and point.target >= FEWEST
         ]
