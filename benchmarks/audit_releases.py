@@ -101,7 +101,8 @@ def beside_longer(again: dict[str, tuple[Path, int]], few: int) -> Longer | None
     if not again:
         return None
     [many] = {steps for _, steps in again.values()}
-    return Longer(few, many, {label: read_audit_directory(place) for label, (place, _) in again.items()})
+    found = release_differences({label: place for label, (place, _) in again.items()})
+    return Longer(few, many, {label: read_audit_directory(place) for label, (place, _) in again.items()}, found)
 
 
 def main() -> None:
@@ -132,6 +133,7 @@ def main() -> None:
     spec = read_manifest(next(iter(directories.values()))).spec
     differences = release_differences(directories)
     again = read_again(asked.longer)
+    longer = beside_longer(again, spec["steps"])
     content = {
         "schema": 1,
         "title": table.title,
@@ -148,6 +150,7 @@ def main() -> None:
         "releases": {label: kept(where, audits[label].k) for label, where in directories.items()},
         "longer": {label: {"steps": steps} | kept(where, audits[label].k) for label, (where, steps) in again.items()},
         "differences": [one.model_dump(mode="json") for one in differences],
+        "differences_longer": [one.model_dump(mode="json") for one in longer.differences] if longer else [],
     }
     write_json(asked.out / f"{name}.json", content)
     trained = {row.label: row.train for row in table.rows}
@@ -155,7 +158,6 @@ def main() -> None:
     told = f"Made by `{command}`; digest `{content['digest'][:12]}`."
     budget = f"Attackers who train had {spec['steps']} steps each, those who imitate {spec['masks']} masks."
     page = {"title": table.title, "note": f"{table.note} {budget}", "made_by": told}
-    longer = beside_longer(again, spec["steps"])
     text = comparison_markdown(audits, **page, utility=utility, about=ABOUT, differences=differences, longer=longer)
     (asked.out / f"{name}.md").write_text(text, encoding="utf-8")
     print(json.dumps({"written": f"{name}.json, {name}.md"}), file=sys.stderr)

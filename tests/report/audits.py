@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facemae.spec.results import EVERYBODY, IMITATED, RELEASED, UNPROTECTED
+from facemae.spec.results import EVERYBODY, IMITATED, RELEASED, UNPROTECTED, ReleasesResult
 
 PEOPLE = "bootstrap over 800 people, 1000 replicates, 95%"
 HALF = "bootstrap over 400 people, 1000 replicates, 95%"
@@ -170,6 +170,15 @@ def empty() -> dict[str, Any]:
     """All sections asked for, and nothing in them."""
     names = ("attacks", "linking", "unlinkability", "templates", "membership", "attackers", "embedders")
     return {name: [] for name in names} | {"metadata": None, "headline": None}
+
+
+def between(value: float, low: float, high: float, measure: str = "worst case", **changed: str) -> ReleasesResult:
+    """One less Other, by the cross-matcher or, in plain searches, by whom everybody searches."""
+    interval = {"value": value, "low": low, "high": high, "smallest_resolvable": (high - low) / 2, "method": "by hand"}
+    attack = "cross-matcher" if measure == "worst case" else "Org. to released"
+    who = {"attack_a": attack, "embedder_a": "phi", "attack_b": attack, "embedder_b": "phi"}
+    place = {"a": "One", "b": "Other", "measure": measure, "same_photo": "exclude", "k": 2}
+    return ReleasesResult.model_validate(interval | place | who | changed)
 
 
 def written(directory: Path, content: dict[str, Any], *, digest: str = DIGEST) -> Path:

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from audits import full
+from audits import between, full
 
 from facemae.errors import DataError
 from facemae.report import comparison_markdown
@@ -131,15 +131,6 @@ def test_where_nothing_was_found_beside_the_pixels_that_is_said() -> None:
     page = comparison_markdown({"Clean": AuditRead.model_validate(clean)}, title="Clean")
     assert "Nothing was found at: Clean." in page
     assert cells(page, "Traces beside the pixels")["–"][0] == "none"
-
-
-def between(value: float, low: float, high: float, measure: str = "worst case", **changed: str) -> ReleasesResult:
-    """One less Other, by the cross-matcher or, in plain searches, by whom everybody searches."""
-    interval = {"value": value, "low": low, "high": high, "smallest_resolvable": (high - low) / 2, "method": "by hand"}
-    attack = "cross-matcher" if measure == "worst case" else "Org. to released"
-    who = {"attack_a": attack, "embedder_a": "phi", "attack_b": attack, "embedder_b": "phi"}
-    place = {"a": "One", "b": "Other", "measure": measure, "same_photo": "exclude", "k": 2}
-    return ReleasesResult.model_validate(interval | place | who | changed)
 
 
 def compared(*differences: ReleasesResult) -> str:

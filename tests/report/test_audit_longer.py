@@ -1,11 +1,12 @@
 """What more training finds, beside what the audits that are compared found."""
 
 import copy
+from dataclasses import replace
 
 from facemae.report import comparison_markdown
 from facemae.report.audit_longer import Longer, longer_grid, longer_note
 from facemae.report.audit_reading import AuditRead
-from report.audits import CROSS, full, headline, rated
+from report.audits import CROSS, between, full, headline, rated
 
 
 def asked_again(worst: float) -> tuple[dict[str, AuditRead], Longer]:
@@ -33,6 +34,15 @@ def test_only_who_learns_stands_beside_itself() -> None:
         "36.50 % [33.40, 39.80] (cross-matcher, phi)",
     )
     assert [cell.split()[0] for cell in grid.rows[1][2:]] == ["11.50", "36.50"]
+
+
+def test_those_who_were_asked_again_are_compared_with_one_another() -> None:
+    audits, longer = asked_again(0.365)
+    one = between(-0.09, -0.13, -0.05)
+    page = comparison_markdown(audits, title="Audits", longer=replace(longer, differences=(one,)))
+    told = page[page.index("## What more training finds") :]
+    assert "**Worst case of the first less that of the second, in points**" in told
+    assert f"| {one.a} − {one.b} | -9.00 [-13.00, -5.00] | 4.00 | {one.b} |" in told
 
 
 def test_a_worst_case_that_holds_no_more_is_said_where_it_stands() -> None:

@@ -128,7 +128,9 @@ def _compared(differences: Sequence[ReleasesResult]) -> list[str]:
 
 
 def _asked_again(audits: matrices.Audits, longer: Longer) -> tuple[str, ...]:
-    return "## What more training finds", longer.says, table(longer_grid(audits, longer))
+    apart = matrices.worst_differences_grid(longer.differences)
+    told = (table(without_empty(apart)),) if apart.rows else ()
+    return "## What more training finds", longer.says, table(longer_grid(audits, longer)), *told
 
 
 def _joined(audits: matrices.Audits) -> AuditRead:

@@ -1,6 +1,6 @@
 """What attackers find who learn for longer, beside the same attackers of the audits that are compared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facemae.report.audit_models import HeadlineOf
@@ -9,6 +9,7 @@ from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid
 from facemae.report.wording import rate
+from facemae.spec.results import ReleasesResult
 
 LEARNERS = ("parrot", "imitating parrot", "cross-matcher", "inverter")
 
@@ -22,11 +23,15 @@ less."""
 
 @dataclass(frozen=True)
 class Longer:
-    """An audit of one of the releases by attackers who had ``many`` steps where the others had ``few``."""
+    """Audits of some of the releases by attackers who had ``many`` steps where the others had ``few``.
+
+    ``differences``: between every two of these.
+    """
 
     few: int
     many: int
     audits: Mapping[str, AuditRead]
+    differences: Sequence[ReleasesResult] = ()
 
     @property
     def says(self) -> str:
