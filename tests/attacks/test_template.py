@@ -16,6 +16,8 @@ def test_pooling_by_hand() -> None:
     pooled = pool(view, np.array([True, True, True, False]))
     np.testing.assert_allclose(pooled.vectors, [[0.6, 0.8], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
     assert (pooled.person.tolist(), pooled.group.tolist(), pooled.photo.tolist()) == ([9, 4], [2, 7], [-1, -1])
+    assert pooled.behind is not None
+    assert pooled.behind.tolist() == [1, 2]
 
 
 def test_a_group_of_several_people_counts_as_the_most_frequent() -> None:

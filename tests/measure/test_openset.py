@@ -1,6 +1,7 @@
 """Open-set identification against plain loops, and the rule on what is measurable."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import stats
 
 from facemae.errors import DataError
 from facemae.measure import bootstrap_weights, nonmember_control
-from facemae.measure.control import Trials, signed_root
+from facemae.measure.control import Trials, deviance_residual
 
 
 def faces(centre: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -159,19 +160,19 @@ def test_who_names_at_random_names_rightly_as_often_as_chance_says() -> None:
     assert point.verdict.startswith("not distinguishable from chance; this attack names at most ")
 
 
-def test_signed_root_is_the_deviance_and_near_the_normal_value_of_the_tail() -> None:
+def test_deviance_residual_is_the_deviance_and_near_the_normal_value_of_the_tail() -> None:
     # 2 hits of 10 where 1 is expected: 2 (2 ln 2 + 8 ln(8 / 9)) = 0.88804; none: 20 ln(10 / 9) = 2.10721.
-    roots = signed_root(np.array([0.0, 1.0, 2.0]), 1.0, 10)
+    roots = deviance_residual(np.array([0.0, 1.0, 2.0]), 1.0, 10)
     assert roots == pytest.approx([-(2.10721**0.5), 0.0, 0.88804**0.5], abs=1e-4)
-    assert signed_root(np.array([0.0, 1.0, 2.0]), 1.0, 10, together=4.0) == pytest.approx(roots / 2)
-    assert signed_root(np.zeros(2), 0.0, 10).tolist() == [0, 0]
+    assert deviance_residual(np.array([0.0, 1.0, 2.0]), 1.0, 10, dispersion=4.0) == pytest.approx(roots / 2)
+    assert deviance_residual(np.zeros(2), 0.0, 10).tolist() == [0, 0]
     for expected in (0.05, 0.5, 5.0, 200.0):
         luck = stats.binom(1000, expected / 1000)
         for z in (2.0, 3.0, 4.0):
             hits = luck.isf(stats.norm.sf(z))
             # Between the normal values of "this many or more" and of "more than this many".
             often, seldom = stats.norm.isf(luck.sf([hits - 1, hits]))
-            assert often <= signed_root(np.array([hits]), expected, 1000)[0] <= seldom
+            assert often <= deviance_residual(np.array([hits]), expected, 1000)[0] <= seldom
 
 
 def test_hits_that_come_together_count_as_one() -> None:
@@ -179,8 +180,24 @@ def test_hits_that_come_together_count_as_one() -> None:
     calls = np.array([[2], [2], [2], [0], [-1]])
     alike = np.zeros_like(calls)
     trials = Trials(calls, alike, np.array([0, 0, 0, 1, 1]), np.ones(3, int), np.full_like(calls, -1), np.ones(3, int))
-    assert trials.together() == (9 + 1) / (3 + 1)
-    assert trials.only(np.arange(5) == 4).together() == 1.0
+    assert trials.dispersion() == (9 + 1) / (3 + 1)
+    assert trials.only(np.arange(5) == 4).dispersion() == 1.0
+
+
+def test_means_of_many_photos_change_places_with_means_of_as_many() -> None:
+    """Ten people, one row each, whose nearest is the next of five with as many photos: by luck 2 of 10 hit, not 1."""
+    next_one = np.concatenate([np.roll(np.arange(5), -1), 5 + np.roll(np.arange(5), -1)])
+    rows, people = np.eye(11, dtype=np.float32), np.arange(10)
+    angle = np.linspace(0.01, 0.3, 120, dtype=np.float32)[:, None]
+    strangers = np.sin(angle) * rows[0] + np.cos(angle) * rows[10]
+    sets = rows[next_one], people, strangers, 10 + np.repeat(np.arange(60), 2), rows[:10], people
+    # No stranger scores as much as a member, whose nearest is the same row: all members call.
+    how: dict[str, Any] = {"fpirs": (0.1,), "tested": True, "seed": 0, "replicates": 40}
+    for behind, expected in ((np.repeat([1, 9], 5), 0.2), (None, 0.1)):
+        [point] = nonmember_control(*sets, behind=behind, **how).points
+        assert point.control is not None
+        # The control is of those who moved: in blocks of five four of five move, of whom a quarter hit.
+        assert point.control.value == pytest.approx({0.2: 1 / 4, 0.1: 1 / 9}[expected], abs=0.02)
 
 
 def test_right_names_are_told_from_luck() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from facemae.errors import DataError
 from facemae.measure import HalfRate, Outcome, Rate, Statistics, family_wise, first_half, max_statistic, worst_case
-from facemae.measure.control import signed_root
+from facemae.measure.control import deviance_residual
 
 
 def halves(first: float, second: float, chance: float = 0.0) -> tuple[HalfRate, ...]:
@@ -62,7 +62,7 @@ def test_the_largest_of_many_flatters_and_the_other_half_does_not() -> None:
 def test_every_family_is_a_maximum_of_its_own_and_costs_the_others_a_factor() -> None:
     random = np.random.default_rng(2)
     quiet = Statistics(np.array([2.0]), random.normal(size=(99, 1)))
-    # 100 tests of rare events, whose maximum is beyond 2 under every permutation.
+    # 100 tests of rare events, whose maximum is beyond 2 under most permutations.
     rare = Statistics(np.zeros(100), (random.random((99, 100)) < 0.02).astype(float))
     alone = max_statistic(quiet.observed, quiet.permuted)
     assert family_wise({"quiet": quiet, "rare": rare})["quiet"] > 0.5
@@ -76,7 +76,7 @@ def test_a_statistic_that_is_standardised_already_is_not_blown_up() -> None:
     # One hit in 99 permutations: ten deviations, or 3.4 as a signed root where 0.01 hits are expected.
     hits = np.append(np.zeros(98), 1.0)
     plain = Statistics(np.zeros(1), hits[:, None])
-    root = Statistics(np.zeros(1), signed_root(hits, 0.01, 50)[:, None], np.ones(1))
+    root = Statistics(np.zeros(1), deviance_residual(hits, 0.01, 50)[:, None], np.ones(1))
     other = Statistics(np.array([4.0]), np.random.default_rng(3).normal(size=(99, 1)))
     assert family_wise({"plain": plain, "other": other})["other"].tolist() == [0.02]
     assert family_wise({"root": root, "other": other})["other"].tolist() == [0.01]

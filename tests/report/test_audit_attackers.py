@@ -5,7 +5,7 @@ from typing import Any
 
 from audits import CROSS, attack, full, templates
 
-from facemae.report.audit_attackers import networks_grid_of_attacks, searches_grid, strangers_grid, who_grid
+from facemae.report.audit_attackers import attacks_by_network_grid, found_grid, named_strangers_grid, who_grid
 from facemae.report.audit_markdown import READABLE, part
 from facemae.report.audit_reading import AuditRead
 from facemae.report.audit_sections import Section
@@ -38,7 +38,7 @@ def test_every_cell_is_the_network_that_finds_most_there() -> None:
         at_value(CROSS, "phi", 0.9, "include"),
     ]
     content["templates"] = [templates("phi") | {"attack": UNPROTECTED}]
-    grid = searches_grid(read(content), "exclude")
+    grid = found_grid(read(content), "exclude")
     assert grid.caption.startswith("Found within the first 2 guesses by who holds other photos of the person")
     assert grid.rows == (
         ("search, nothing protected", "71.00 % [67.90, 74.30], phi", "–", "34.00 % [30.90, 37.30], phi"),
@@ -50,7 +50,7 @@ def test_every_cell_is_the_network_that_finds_most_there() -> None:
         ),
         ("blind guessing", "0.26 %", "0.26 %", "0.25 %"),
     )
-    held = searches_grid(read(content), "include")
+    held = found_grid(read(content), "include")
     assert held.columns == ("Attacker", "One photo, single pictures")
     assert held.rows[0] == (CROSS, "90.00 % [90.00, 90.00], phi")
 
@@ -66,8 +66,11 @@ def test_strangers_are_told_at_one_percent_or_the_least_above_it() -> None:
     few["open_set"]["smallest"] = least
     none = at_value(NONE, "phi", 0.2)
     none["open_set"]["points"] = [{"target": 0.01, "measurable": False}]
-    content["attacks"] = [one, few, none]
-    assert strangers_grid(read(content), "exclude").rows == (
+    # Another network names more, but where more strangers are named.
+    louder = at_value(CROSS, "iresnet18", 0.2)
+    louder["open_set"]["points"] = [louder["open_set"]["points"][0], {"target": 0.01, "measurable": False}]
+    content["attacks"] = [one, louder, few, none]
+    assert named_strangers_grid(read(content), "exclude").rows == (
         (
             CROSS,
             "2.88 % [0.00, 6.17] at 1 % of strangers, phi",
@@ -75,7 +78,7 @@ def test_strangers_are_told_at_one_percent_or_the_least_above_it() -> None:
             "2.00 % [0.00, 4.00] at 3.9 % of strangers, phi; not told from luck",
         ),
     )
-    assert strangers_grid(read(content), "include").rows == ()
+    assert named_strangers_grid(read(content), "include").rows == ()
 
 
 def test_everybody_is_introduced_once() -> None:
@@ -87,7 +90,7 @@ def test_everybody_is_introduced_once() -> None:
     assert {CROSS, "plain search", "parrot"} <= set(names)
     assert not any(name.startswith("template of") for name in names)
     assert dict(rows)["parrot"] == "not run; needs public people who went through the same process"
-    by_network = networks_grid_of_attacks(read(content))
+    by_network = attacks_by_network_grid(read(content))
     assert by_network.columns == ("Attacker", "phi (loss network)", "iresnet18", "its own", "Blind guessing")
     [row] = [row for row in by_network.rows if row[0] == f"{CROSS} with all photos, single pictures"]
     assert row[1:4] == ("20.00 % [20.00, 20.00]", "–", "20.00 % [20.00, 20.00]")

@@ -309,6 +309,16 @@ def test_a_headline_of_pooled_pictures_says_what_its_attacker_owns_and_what_prot
     assert "the same network would find 97.00 % (interval 94.00 to 100.00 %) of the people" in card
 
 
+def test_a_headline_without_numbers_is_about_single_pictures() -> None:
+    single = headline(attack="template of cross-matcher (all images, no numbers)", measure="top2", hits=26, trials=80)
+    card = card_of(full() | {"headline": single})
+    assert "find that person among the 2 nearest pictures for 11.50 %" in card
+    assert "cross-matcher with all photos, single pictures, with the network phi" in card
+    assert "taken together, against single released pictures." in card
+    assert "under one number as well" not in card
+    assert "How well such an attacker does without protection was not measured." in card
+
+
 def test_a_larger_number_in_the_tables_is_told_with_the_reason_why_it_is_no_headline() -> None:
     content = full()
     assert "the largest number with" not in card_of(content)
@@ -325,12 +335,20 @@ def test_the_first_page_tells_guesses_other_networks_and_strangers() -> None:
     content["attacks"].append(held)
     card = card_of(content | {"headline_same_photo": headline(same_photo="include", value=0.71)})
     assert "**The strongest attacker tried finds the right person in about 12 of 100 searches; with the very " in card
-    assert "with the very photos in hand, about 71 of 100.**" in card
+    assert "with the very photos in hand, about 71 of 100 searches.**" in card
     assert "the same attack finds 9.50 % at the first guess and 15.50 % within the first 4 guesses" in card
     assert "not trained against the most is 10.35 % (interval 7.25 to 13.65 %) (cross-matcher, iresnet18)" in card
     assert "with other photos 2.88 % (interval 0.00 to 6.17 %) of the members where 1 % of strangers are named" in card
     assert "with the very photos 90.00 % (interval 88.00 to 93.00 %) of the members where 1 % of strangers" in card
     assert "Who does not know whether" not in card_of(bare())
+    together = attack(CROSS, "phi", open_set=True) | {"attack": "template of cross-matcher (all images)"}
+    content["attacks"].append(together)
+    named = together["open_set"]["points"]
+    named[1] = {"target": 0.01, "measurable": False}
+    named[0] |= {"value": 0.4, "low": 0.3, "high": 0.5, "verdict": "not distinguishable from chance"}
+    told = "all of a person together, 40.00 % (interval 30.00 to 50.00 %) of the members where 10 % of strangers are"
+    who = "named (cross-matcher with all photos, by number, phi; not told from luck)"
+    assert f"with other photos, {told} {who}" in card_of(content)
 
 
 def test_tests_are_counted() -> None:

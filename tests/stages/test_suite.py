@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from facemae.attacks import Parrot
+from facemae.attacks.template import pool
 from facemae.errors import DataError, RecipeError
 from facemae.faces.codec import encode_png
 from facemae.faces.faceset import FaceSet, write_people
@@ -18,6 +20,7 @@ from facemae.report import write_audit_report
 from facemae.spec.manifest import read_manifest
 from facemae.spec.recipe import AuditSpec, MaskSpec, RecognizeSpec, ReconstructSpec
 from facemae.stages.audit import REPLICATES, SECTIONS, SUITE_VERSION, Inputs, audit, read_audit, replicates_of
+from facemae.stages.auditing import scene as scenes
 from facemae.stages.auditing import suite as suites
 from facemae.stages.auditing.owned import Belongings
 from facemae.stages.auditing.scene import Scene
@@ -265,6 +268,23 @@ def test_what_cannot_be_asked_of_the_model_is_refused_before_anybody_learns(plac
 
 def belongings(place: Path, **more: Any) -> Belongings:
     return Belongings(Scene(inputs(place, **more), FULL, plain(), place / "cache", join("cpu")))
+
+
+def test_groups_are_measured_by_the_photos_behind_them(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    for name in ("leakage", "nonmember_control"):
+        known = getattr(scenes, name)
+        monkeypatch.setattr(
+            scenes, name, lambda *sets, known=known, **how: (told.append(how["behind"]), known(*sets, **how))[1]
+        )
+    scene = Scene(inputs(place, nonmembers=place / "strangers"), FULL, plain(), place / "cache", join("cpu"))
+    [(_, _), (sides, _)] = scene.retrieval("net")
+    scene.leakage(sides, "exclude")
+    assert told == [None, None]
+    assert sides.strangers is not None
+    group = pool(sides.gallery, np.ones(len(sides.gallery.person), bool))
+    scene.leakage(replace(sides, probes=group, gallery=group), "include")
+    assert [behind.tolist() for behind in told[2:]] == [[PHOTOS] * PEOPLE] * 2
 
 
 def test_nobody_is_dropped_in_silence(place: Path) -> None:

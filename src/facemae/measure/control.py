@@ -67,8 +67,8 @@ class Trials:
         parts = {name: getattr(self, name)[kept] for name in ("nearest", "place", "person", "spent")}
         return replace(self, **parts)
 
-    def together(self) -> float:
-        """How many hits come at once when people are permuted: Σ N² / Σ N, N calls of one person by another's probes.
+    def dispersion(self) -> float:
+        """φ = Σ N² / Σ N at K = 1, N calls of one person by another's probes: how many hits come at once.
 
         It is the same whoever is asked for: 1 where calls are scattered, m where m calls of a person are always of one.
         """
@@ -161,9 +161,10 @@ def permute(
 
     The first array is over all probes, for ``max_statistic``; the second over the probes whose person was moved, for
     the control (NaN where none was). Whole people move, within ``blocks`` by the photos behind their images (means of
-    many lie closer to everybody); the excess takes out what is left of the difference in numbers within a block. As
-    many images as a probe may not find at home count for nothing at whoever it is sent to. Row r is the same
-    permutation for every attack on the same numbers of photos.
+    many lie closer to everybody); where unequal numbers share a block, the excess takes out what is left of the
+    difference in images, not in photos behind one: for means of unequal numbers the test is approximate. As many images
+    as a probe may not find at home count for nothing at whoever it is sent to. Row r is the same permutation for every
+    attack on the same numbers of photos.
     """
     excluded, gone = np.unique(trials.gone, return_inverse=True)
     left, numbers = int(trials.images.sum()) - excluded[:, None], np.arange(int(trials.images.max()) + 1)
@@ -199,7 +200,7 @@ def told_from_chance(told: bool, otherwise: str) -> str:
 class Statistics(NamedTuple):
     """m statistics less what luck gives, under each permutation too, and what ``max_statistic`` divides by at least.
 
-    ``least``: 1 for statistics that are standardised already (``signed_root``), else 0.
+    ``least``: 1 for statistics that are standardised already (``deviance_residual``), else 0.
     """
 
     observed: Float[np.ndarray, " m"]
@@ -227,16 +228,17 @@ def max_statistic(
     return (1 + reached.sum(axis=0)) / (1 + len(permuted))
 
 
-def signed_root(
-    hits: Float[np.ndarray, " n"], expected: float, trials: int, *, together: float = 1.0
+def deviance_residual(
+    hits: Float[np.ndarray, " n"], expected: float, trials: int, *, dispersion: float = 1.0
 ) -> Float[np.ndarray, " n"]:
     """sign(x − λ) √(2 [x ln(x / λ) + (n − x) ln((n − x) / (n − λ))] / φ): a rare count on the scale of a normal value.
 
-    x ``hits`` of n ``trials`` (0 ≤ λ < n), λ ``expected`` by luck, φ ``together``: how many hits come at once (1 where
-    they are independent). A deviation of counts knows no tail: with λ = 0.05, two hits are 9 deviations above the mean
-    and happen once in 800, as does a normal value above 3.0; this says 3.3. Source: McCullagh and Nelder 1989, § 2.4.
+    x ``hits`` of n ``trials`` (0 ≤ λ < n), λ ``expected`` by luck, φ ``dispersion``: how many hits come at once (1
+    where they are independent). A deviation of counts knows no tail: with λ = 0.05, two hits are 9 deviations above the
+    mean and happen once in 800, as does a normal value above 3.0; this says 3.3. Source: McCullagh and Nelder 1989,
+    § 2.4.
     """
     from scipy.special import rel_entr
 
     deviance = 2 * (rel_entr(hits, expected) + rel_entr(trials - hits, trials - expected))
-    return np.sign(hits - expected) * np.sqrt(np.maximum(deviance, 0) / together)
+    return np.sign(hits - expected) * np.sqrt(np.maximum(deviance, 0) / dispersion)

@@ -149,10 +149,10 @@ def leakage(
 
     Interval: bootstrap over probe people with the gallery fixed. Chance: the mean of 1 − C(N−n_i, K) / C(N, K) over
     probes, N eligible images and n_i of the person. Control: identities permuted as whole groups among people with
-    (nearly) as many photos behind it, as many images left out as at home; the verdict by the maximum over K of the
-    standardised excess over chance under these permutations. ``identities`` asks for the curve over M people: probes
-    and gallery cut to the first M of a random order of the gallery's people, nested in M, the mean of at least 20 such
-    draws with the 2.5 to 97.5 % band.
+    (nearly) as many photos behind their images, as many images left out as at home; the verdict by the maximum over K
+    of the standardised excess over chance under these permutations. ``identities`` asks for the curve over M people:
+    probes and gallery cut to the first M of a random order of the gallery's people, nested in M, the mean of at least
+    20 such draws with the 2.5 to 97.5 % band.
 
     ``first`` marks the probes of the first half of the people (``first_half``); each K then carries the rate of either
     half. ``parts`` names groups of probes that are also measured alone, against the same gallery; one without a mated

@@ -14,9 +14,9 @@ from facemae.measure.control import (
     Statistics,
     Trials,
     control_of,
+    deviance_residual,
     max_statistic,
     permute,
-    signed_root,
     told_from_chance,
 )
 from facemae.measure.mated import Attack, Divide, mated_attack, undivided
@@ -90,8 +90,8 @@ class OpenSet:
     what is found there. The quantiles (5, 50, 95 %) are those of each probe's best score in the gallery. ``curve``:
     false alarms and members identified, with the interval at each rate alone. What nobody asked for is None or empty.
 
-    ``tests`` (AUC − ½ first, then ``signed_root`` of the members identified at each measurable point, ``smallest``
-    last) is what ``family_wise`` takes; without columns where no test was asked for.
+    ``tests`` (AUC − ½ first, then ``deviance_residual`` of the members identified at each measurable point,
+    ``smallest`` last) is what ``family_wise`` takes; without columns where no test was asked for.
     """
 
     k: int
@@ -157,7 +157,7 @@ def nonmember_control(
 
     ``tested`` adds three things: the point at the smallest measurable rate; the curve; and tests. Chance of TPIR: the
     same names called above t, the gallery's identities drawn blindly; its control and p-value permute the identities of
-    the gallery among people with (nearly) as many photos, the threshold kept (``signed_root``, for these are rare
+    the gallery among people with (nearly) as many photos, the threshold kept (``deviance_residual``, for these are rare
     events that come several at once). AUC of the best scores, members against non-members, whomever they find: chance
     ½, who is a member permuted over all people with all of their photos; so strangers have to be drawn from the
     population of the members. p-values are for all these tests together.
@@ -259,9 +259,9 @@ def _tested(
         chance, everybody, moved = _by_luck(trials, told.k, permutations=permutations, seed=best.seed)
         points.append(replace(point, chance=chance, control=control_of(moved, chance)))
         excess = np.append(everybody, point.rate.value - chance)
-        roots = _roots(trials, excess, chance)
-        observed.append(roots[-1])
-        permuted.append(roots[:-1])
+        residuals = _residuals(trials, excess, chance)
+        observed.append(residuals[-1])
+        permuted.append(residuals[:-1])
         least.append(1.0)
     told = replace(
         told,
@@ -273,11 +273,11 @@ def _tested(
     return told.adjusted(max_statistic(*told.tests).tolist())
 
 
-def _roots(trials: Trials, excess: np.ndarray, chance: float) -> np.ndarray:
-    """Rates less chance as ``signed_root`` of the hits; less than no hits, where luck differs by person, is none."""
+def _residuals(trials: Trials, excess: np.ndarray, chance: float) -> np.ndarray:
+    """Rates less chance as residuals of the hits; less than no hits, where luck differs by person, is none."""
     probes = len(trials.person)
     hits = np.clip(probes * (excess + chance), 0, probes)
-    return signed_root(hits, probes * chance, probes, together=trials.together())
+    return deviance_residual(hits, probes * chance, probes, dispersion=trials.dispersion())
 
 
 def _by_luck(trials: Trials, k: int, *, permutations: int, seed: int) -> tuple[float, np.ndarray, np.ndarray]:

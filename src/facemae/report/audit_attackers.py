@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterable
 
 from facemae.report.audit_models import AtK, Attack, Controlled, Operating
 from facemae.report.audit_names import (
-    NEVER_RUN,
-    PLAIN,
     attack_name,
     chance_told,
     inner_attack,
+    never_run,
     says,
     taken_together,
     with_network,
     within,
 )
 from facemae.report.audit_reading import AuditRead
+from facemae.report.audit_tables import rate_cell
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, percent, rate
 from facemae.spec.results import EVERYBODY, ITS_OWN, NO_NETWORK, RELEASED, UNPROTECTED
@@ -32,16 +32,16 @@ TOGETHER = (
 FEWEST = 0.01
 """The share of strangers that the first table of the open set is about, or the least above it that is measurable."""
 
-Cell = tuple[float, str]
-"""A rate to compare by, and how it is printed."""
+Cell = tuple[tuple[float, float], str]
+"""What to compare by (fewer strangers first, then the rate), and how it is printed."""
 
 
-def searches_grid(audit: AuditRead, same_photo: str) -> Grid:
+def found_grid(audit: AuditRead, same_photo: str) -> Grid:
     """Found within the page's K by the network that finds most, attackers against what they take together."""
 
     def found(attack: Attack) -> Cell | None:
         at = attack.shown(audit.k)
-        return (at.value, _told(at, attack.embedder, luck=not chance_told(at.verdict))) if at else None
+        return ((0.0, at.value), _told(at, attack.embedder, luck=not chance_told(at.verdict))) if at else None
 
     cells = _gathered(audit, same_photo, found)
     if same_photo == "exclude" and (level := _level_together(audit)):
@@ -53,20 +53,25 @@ def searches_grid(audit: AuditRead, same_photo: str) -> Grid:
     return without_empty(Grid(caption, ("Attacker", *map(str.capitalize, TOGETHER)), lines))
 
 
-def strangers_grid(audit: AuditRead, same_photo: str) -> Grid:
+def named_strangers_grid(audit: AuditRead, same_photo: str) -> Grid:
     """Members named rightly at few strangers named, by the network that names most."""
 
     def found(attack: Attack) -> Cell | None:
-        told = attack.open_set.told if attack.open_set else ()
-        points = [point for point in told if point.rate and point.target >= FEWEST] or [p for p in told if p.rate]
-        if not points:
-            return (-1.0, "not measurable") if told else None
-        least = min(points, key=lambda point: point.target)
-        return _named(least, attack.embedder)
+        point = fewest_point(attack)
+        if point is None:
+            return ((0.0, 0.0), "not measurable") if attack.open_set and attack.open_set.told else None
+        return _named(point, attack.embedder)
 
     caption = f"Members named by who holds {HELD[same_photo]}, with the network that names most"
     lines = _lines(_gathered(audit, same_photo, found))
     return without_empty(Grid(caption, ("Attacker", *map(str.capitalize, TOGETHER)), lines))
+
+
+def fewest_point(attack: Attack) -> Operating | None:
+    """What an attack names at ``FEWEST``, or at the least share of strangers above it that can be measured."""
+    told = attack.open_set.told if attack.open_set else ()
+    points = [point for point in told if point.rate and point.target >= FEWEST]
+    return min(points, key=lambda point: point.target, default=None)
 
 
 def sources_grid(audit: AuditRead) -> Grid:
@@ -79,7 +84,7 @@ def sources_grid(audit: AuditRead) -> Grid:
             at = attack.shown(audit.k)
             if attack.subset == source and attack.attack != UNPROTECTED and at:
                 who = with_network(attack.attack, attack.embedder, attack.same_photo)
-                cell = at.value, f"{_rate(at)} ({who})"
+                cell = (0.0, at.value), f"{rate_cell(at)} ({who})"
                 best[attack.same_photo] = max(cell, best.get(attack.same_photo, cell))
         lines.append((source, *(best[held][1] if held in best else ABSENT for held in HELD)))
     columns = ("Photos from", *(f"With {held}" for held in HELD.values()))
@@ -89,12 +94,12 @@ def sources_grid(audit: AuditRead) -> Grid:
 def who_grid(audit: AuditRead) -> Grid:
     """Who each attacker is and what they own, every one once; those that were not run with what was missing."""
     names = dict.fromkeys(_single(attack.attack) for attack in audit.everybody)
-    lines = [(_plain(name), says(audit, name) or ABSENT) for name in names]
-    lines += [(NEVER_RUN.get(one.attacker, one.attacker), f"not run; needs {one.needs}") for one in audit.not_run]
+    lines = [(attack_name(name, short=True), says(audit, name) or ABSENT) for name in names]
+    lines += [(never_run(one.attacker), f"not run; needs {one.needs}") for one in audit.not_run]
     return Grid("Who attacks, and what they own", ("Attacker", "Who"), tuple(lines))
 
 
-def networks_grid_of_attacks(audit: AuditRead) -> Grid:
+def attacks_by_network_grid(audit: AuditRead) -> Grid:
     """What every attack found with each network."""
     networks = [network.name for network in audit.networks]
     cells: dict[tuple[str, str], dict[str, AtK]] = {}
@@ -107,7 +112,7 @@ def networks_grid_of_attacks(audit: AuditRead) -> Grid:
     for (name, same_photo), by_network in cells.items():
         # Blind guessing does not look at the faces: it is the same for every network.
         chance = next((percent(at.chance) for at in by_network.values()), ABSENT)
-        rates = (_rate(by_network[network]) if network in by_network else ABSENT for network in networks)
+        rates = (rate_cell(by_network[network]) if network in by_network else ABSENT for network in networks)
         lines.append((attack_name(name, same_photo), *rates, chance))
     headings = (
         f"{network.name} (loss network)" if network.loss_network else network.name for network in audit.networks
@@ -133,16 +138,12 @@ def _lines(cells: dict[str, dict[int, Cell]]) -> tuple[tuple[str, ...], ...]:
     def row(places: dict[int, Cell]) -> Iterable[str]:
         return (places[place][1] if place in places else ABSENT for place in range(len(TOGETHER)))
 
-    return tuple((_plain(name), *row(places)) for name, places in cells.items())
+    return tuple((attack_name(name, short=True), *row(places)) for name, places in cells.items())
 
 
 def _single(name: str) -> str:
     """The attacker of one photo and single pictures, by the name of the audit."""
     return inner_attack(name) or name
-
-
-def _plain(name: str) -> str:
-    return PLAIN.get(name, name)
 
 
 def _blind(audit: AuditRead, same_photo: str, place: int) -> str:
@@ -156,7 +157,7 @@ def _blind(audit: AuditRead, same_photo: str, place: int) -> str:
 def _level_together(audit: AuditRead) -> Cell | None:
     """What is found without protection where all photos of a person are taken together on both sides."""
     best = [
-        (at.value, _told(at, row.embedder, luck=not chance_told(at.verdict)))
+        ((0.0, at.value), _told(at, row.embedder, luck=not chance_told(at.verdict)))
         for row in audit.templates
         if row.attack == UNPROTECTED and row.same_photo == "exclude"
         for at in row.at
@@ -167,19 +168,16 @@ def _level_together(audit: AuditRead) -> Cell | None:
 
 def _told(found: Controlled, network: str, *, luck: bool) -> str:
     doubt = "; not told from luck" if luck else ""
-    return f"{_rate(found)}{_with(network)}{doubt}"
+    return f"{rate_cell(found)}{_with(network)}{doubt}"
 
 
 def _named(point: Operating, network: str) -> Cell:
     assert point.rate is not None
     doubt = "; not told from luck" if point.verdict and not chance_told(point.verdict) else ""
     at = f" at {100 * point.target:.2g} % of strangers"
-    return point.rate.value, f"{rate(point.rate.value, point.rate.low, point.rate.high)}{at}{_with(network)}{doubt}"
+    told = f"{rate(point.rate.value, point.rate.low, point.rate.high)}{at}{_with(network)}{doubt}"
+    return (-point.target, point.rate.value), told
 
 
 def _with(network: str) -> str:
     return {NO_NETWORK: "", ITS_OWN: ""}.get(network, f", {network}")
-
-
-def _rate(found: Controlled) -> str:
-    return rate(found.value, found.low, found.high)

@@ -115,7 +115,11 @@ def comparison_markdown(
         *(part(section) for section in _sections(audits, whole) if section.there),
         *(_asked_again(audits, longer) if longer else ()),
         "## Words",
-        bullets(f"**{plain(word)}**: {plain(meaning)}" for word, meaning in glossary(whole) if word != "Control"),
+        bullets(
+            f"**{plain(word)}**: {plain(meaning)}"
+            for word, meaning in glossary(whole, alone=False)
+            if word != "Control"
+        ),
     ]
     return "\n\n".join(text for text in (*parts, made_by) if text) + "\n"
 
@@ -129,7 +133,7 @@ def _compared(differences: Sequence[ReleasesResult]) -> list[str]:
 
 def _asked_again(audits: matrices.Audits, longer: Longer) -> tuple[str, ...]:
     apart = matrices.worst_differences_grid(longer.differences)
-    told = (table(without_empty(apart)),) if apart.rows else ()
+    told = (table(without_empty(apart)), matrices.unlike_note(longer.differences)) if apart.rows else ()
     return "## What more training finds", longer.says, table(longer_grid(audits, longer)), *told
 
 

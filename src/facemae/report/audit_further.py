@@ -1,11 +1,12 @@
 """What a reader of the first lines has to know besides the worst case: guesses, networks, more knowledge, strangers."""
 
-from facemae.report.audit_attackers import FEWEST
+from facemae.report.audit_attackers import fewest_point
 from facemae.report.audit_models import Attack, HeadlineOf, Operating
 from facemae.report.audit_names import (
-    NEVER_RUN,
     attack_name,
     between,
+    chance_told,
+    never_run,
     pooled,
     searching,
     whose,
@@ -14,7 +15,7 @@ from facemae.report.audit_names import (
 )
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import percent
-from facemae.spec.results import RELEASED, UNPROTECTED
+from facemae.spec.results import ITS_OWN, RELEASED, UNPROTECTED
 
 HOLDING = {"exclude": "other photos", "include": "the very photos"}
 
@@ -52,12 +53,13 @@ def largest(audit: AuditRead, found: HeadlineOf) -> list[str]:
 def other_networks(audit: AuditRead, found: HeadlineOf) -> list[str]:
     """The most that is found with a network that the generator was not trained against, where the headline's was."""
     loss = {network.name: network for network in audit.networks if network.loss_network}
-    if found.embedder not in loss or found.k is None:
+    if found.embedder not in loss or found.k is None or not audit.protected:
         return []
+    others = {network.name for network in audit.networks if network.loss_network is False} | {ITS_OWN}
     rows = [
         (at, attack)
         for attack in audit.everybody
-        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and attack.embedder not in loss
+        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and attack.embedder in others
         if (at := attack.shown(audit.k))
     ]
     if not rows:
@@ -116,35 +118,28 @@ def strangers(audit: AuditRead) -> list[str]:
     """What is named of the members by who does not know whether a person is in the set, at the fewest strangers."""
     told = []
     for held, holding in HOLDING.items():
-        named = [
-            (point, attack)
-            for attack in audit.everybody
-            if (attack.attack != UNPROTECTED or not audit.protected) and attack.same_photo == held and attack.open_set
-            for point in attack.open_set.told
-            if point.rate and point.target >= FEWEST
-        ]
-        if named:
-            told.append(_named(named, holding))
+        for together in (False, True):
+            named = [
+                (point, attack)
+                for attack in audit.everybody
+                if attack.same_photo == held and pooled(attack.attack) == together
+                if (attack.attack != UNPROTECTED or not audit.protected) and (point := fewest_point(attack))
+            ]
+            told += [_named(named, f"{holding}, all of a person together," if together else holding)] if named else []
     if not told:
         return []
-    return [
-        "Who does not know whether a person is in the set names, at best, "
-        + "; ".join(told)
-        + ". These are the largest of many numbers and so a little too large by luck."
-    ]
+    best = "Who does not know whether a person is in the set names, at best, "
+    return [f"{best}{'; '.join(told)}. These are the largest of many numbers and so a little too large by luck."]
 
 
 def _named(named: list[tuple[Operating, Attack]], holding: str) -> str:
-    least = min(point.target for point, _ in named)
-    best, attack = max(
-        ((point, attack) for point, attack in named if point.target == least),
-        key=lambda row: row[0].rate.value if row[0].rate else 0.0,
-    )
+    # Fewer strangers first: more may be named where more strangers are.
+    best, attack = max(named, key=lambda row: (-row[0].target, row[0].rate.value if row[0].rate else 0.0))
     assert best.rate is not None
     who = with_network(attack.attack, attack.embedder)
-    return (
-        f"with {holding} {between(best.rate)} of the members where {100 * least:.2g} % of strangers are named ({who})"
-    )
+    doubt = "; not told from luck" if best.verdict and not chance_told(best.verdict) else ""
+    few = f"{100 * best.target:.2g} % of strangers"
+    return f"with {holding} {between(best.rate)} of the members where {few} are named ({who}{doubt})"
 
 
 def beside(audit: AuditRead) -> list[str]:
@@ -160,7 +155,7 @@ def beside(audit: AuditRead) -> list[str]:
         serious = counts["critical"] or counts["warning"]
         end = " Such a trace may give away more than any network." if serious else ""
         found.append(f"Beside the pixels (files, names, order): {alarms}{also}.{end}")
-    missing = list(dict.fromkeys(NEVER_RUN.get(one.attacker, one.attacker) for one in audit.not_run))
+    missing = list(dict.fromkeys(never_run(one.attacker) for one in audit.not_run))
     if missing:
         found.append(f"Not run: {', '.join(missing)}. What they would find is unknown.")
     return found

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from facemae.report.audit_measures import NOT_MEASURABLE
 from facemae.report.audit_models import Attack, HeadlineOf, LinkingOf, Operating, UnlinkabilityOf
 from facemae.report.audit_names import (
-    NEVER_RUN,
     attack_name,
     chance_told,
+    never_run,
     pairs_name,
     pooled,
     whose,
@@ -230,7 +230,7 @@ def not_run_grid(audits: Audits) -> Grid:
     missing: dict[tuple[str, str], list[str]] = {}
     for label, audit in audits.items():
         for one in audit.not_run:
-            name = NEVER_RUN.get(one.attacker, attack_name(one.attacker))
+            name = never_run(one.attacker)
             missing.setdefault((name, one.needs), []).append(label)
     lines = tuple((name, needs, "; ".join(dict.fromkeys(labels))) for (name, needs), labels in missing.items())
     return Grid("Attackers that were not run", ("Attacker", "Needs", "Releases"), lines)

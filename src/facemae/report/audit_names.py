@@ -55,6 +55,11 @@ def attack_name(name: str, same_photo: str = "exclude", *, short: bool = False) 
     return f"{plain}, protected photo in hand" if same_photo == "include" else plain
 
 
+def never_run(name: str) -> str:
+    """An attacker that was not run, in plain words."""
+    return NEVER_RUN.get(name) or attack_name(name, short=True)
+
+
 def with_network(attack: str, embedder: str, same_photo: str = "exclude") -> str:
     """An attack in few words and the name of the network that it was made with."""
     return f"{attack_name(attack, same_photo, short=True)}, {embedder}"

@@ -16,7 +16,7 @@ from facemae.report.tables import Grid
 Draw = Callable[[], str]
 
 _MOST = figures.STRONGEST
-STRONGEST = f" (the level, plain search, the {_MOST} strongest with other photos and {_MOST} with the very photo)"
+DRAWN = f" (the level, plain search, the {_MOST} strongest with other photos and {_MOST} with the very photo)"
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,22 @@ def _retrieval(audit: AuditRead) -> Section:
         f"holds of a person; and, as the release gives all pictures of a person one number, all pictures of a number "
         f"as well, where a hit is the right number. Each cell is the network that found most there, so it is a little "
         f"too large by luck: the headline is not. “Not told from luck”: chance may explain it.",
-        (*(attackers.searches_grid(audit, held) for held in attackers.HELD), attackers.who_grid(audit)),
+        (*(attackers.found_grid(audit, held) for held in attackers.HELD), attackers.who_grid(audit)),
         (
             (
-                f"Found within the first K guesses{STRONGEST}. Bands are intervals over people; dotted is blind "
+                f"Found within the first K guesses{DRAWN}. Bands are intervals over people; dotted is blind "
                 f"guessing; green is the level without protection; dashed: the attacker holds the very photo that was "
                 f"protected.",
                 tuple(partial(figures.cmc_figure, audit, name) for name in names),
             ),
             (
-                f"Found against the number of people in the set{STRONGEST}: more people make a search harder. Bands "
-                f"show the spread over draws of people.",
+                f"Found against the number of people in the set (the level, plain search and the {_MOST} strongest): "
+                "more people make a search harder. Bands show the spread over draws of people.",
                 tuple(partial(figures.crowd_figure, audit, name) for name in names),
             ),
         ),
         (
-            attackers.networks_grid_of_attacks(audit),
+            attackers.attacks_by_network_grid(audit),
             tables.findings_grid(audit),
             attackers.sources_grid(audit),
             tables.every_k_grid(audit),
@@ -100,10 +100,10 @@ def _open_set(audit: AuditRead) -> Section:
         "anybody at all; a search for a member counts only when the right person is named. Who names 0.2 of 100 "
         "members rightly and 10 of 100 strangers wrongly gains nothing, though it may be more than luck. The first "
         "tables are about 1 % of strangers, or the smallest share above it that so few strangers allow.",
-        tuple(attackers.strangers_grid(audit, held) for held in attackers.HELD),
+        tuple(attackers.named_strangers_grid(audit, held) for held in attackers.HELD),
         (
             (
-                f"Members named against strangers wrongly named{STRONGEST}; bands are intervals at each rate alone. A "
+                f"Members named against strangers wrongly named{DRAWN}; bands are intervals at each rate alone. A "
                 f"curve begins at the smallest rate that so few strangers allow.",
                 tuple(partial(figures.open_set_figure, audit, network.name) for network in audit.networks),
             ),
@@ -220,8 +220,9 @@ def _utility(points: Sequence[UtilityPoint]) -> Section:
     )
 
 
-def glossary(audit: AuditRead) -> tuple[tuple[str, str], ...]:
-    """The words that stand in the parts above, one line each."""
+def glossary(audit: AuditRead, *, alone: bool = True) -> tuple[tuple[str, str], ...]:
+    """The words that stand in the parts above, one line each; ``alone``: about one audit, whose tests are counted."""
+    tested = f"the {audit.tests:,} numbers that were tested" if alone else "all numbers that its own audit tested"
     words = [
         (
             "Interval, [ ]",
@@ -233,15 +234,15 @@ def glossary(audit: AuditRead) -> tuple[tuple[str, str], ...]:
         ("Control", "The same attack asked for the wrong person: what luck finds."),
         (
             "Distinguishable from chance",
-            f"The attack beats blind guessing by more than it does when it asks for wrong people, allowing for the "
-            f"{audit.tests:,} numbers that were tested: of releases that give nobody away at most 5 in 100 would have "
+            f"The attack beats blind guessing by more than it does when it asks for wrong people, allowing for "
+            f"{tested}: of releases that give nobody away at most 5 in 100 would have "
             f"any number called so. It says that something leaks, not that it is much. Not distinguishable is no "
             f"evidence of safety; the upper end of the interval says what still fits.",
         ),
     ]
     if audit.membership or any(attack.open_set and attack.open_set.auc for attack in audit.attacks):
         inside = "How often somebody inside scores above somebody outside: 0.5 is blind, 1 sure"
-        words.append(("AUC", f"{inside}; below 0.5 it is strangers who look more like the release."))
+        words.append(("AUC", f"{inside}; below 0.5 it is those outside who score higher."))
     words.append(("K", "How many guesses an attacker has: pictures, or people where pictures are taken together."))
     if any(attack.open_set for attack in audit.attacks):
         words.append(("TPIR at FPIR", "Members named, when at most that share of strangers is wrongly named."))

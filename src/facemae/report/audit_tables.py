@@ -1,7 +1,7 @@
 """Searches, traces beside the pixels and networks as tables of words; nothing is computed."""
 
 from facemae.report.audit_models import Attack, Controlled, EmbedderOf, FindingOf
-from facemae.report.audit_names import attack_name
+from facemae.report.audit_names import attack_name, never_run
 from facemae.report.audit_reading import AuditRead
 from facemae.report.tables import Grid, without_empty
 from facemae.report.wording import ABSENT, accuracy, count, percent, rate
@@ -142,7 +142,7 @@ def unmeasured_grid(audit: AuditRead) -> Grid:
         "whether a photo trained the model (membership)": bool(audit.membership),
         "files, names, order and other traces beside the pixels": audit.metadata is not None,
     }
-    lines = [(f"attacker: {attack_name(one.attacker)}", f"needs {one.needs}") for one in audit.not_run]
+    lines = [(f"attacker: {never_run(one.attacker)}", f"needs {one.needs}") for one in audit.not_run]
     lines += [(what, "not part of this audit") for what, there in sections.items() if not there]
     checks = audit.metadata.checks if audit.metadata else ()
     lines += [(f"beside the pixels: {check.instrument}", check.why or ABSENT) for check in checks if not check.ran]

@@ -12,16 +12,18 @@ from facemae.report.audit_names import (
     says,
     searching,
     share,
+    taken_together,
     whose,
 )
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import count, percent
 from facemae.spec.results import NO_NETWORK, UNPROTECTED
 
-_POOLED = (
-    "Here all their photos of a person are taken together, and all released pictures under one number as well; success "
-    "is the right number."
-)
+_POOLED = {
+    1: "Here all their photos of a person are taken together, against single released pictures.",
+    2: "Here all their photos of a person are taken together, and all released pictures under one number as well; "
+    "success is the right number.",
+}
 _APART = " No photo is on both sides: half of a person's photos ask, what was made of the others is searched."
 LIMITS = (
     "It is not the most that anybody could learn. It is what the attackers tried here found: a lower bound. A better "
@@ -85,8 +87,11 @@ def _title(audit: AuditRead, found: HeadlineOf) -> str:
     who = "Nothing is protected here: an attacker" if _bare(audit, found) else "The strongest attacker tried"
     if found.k is None:
         return f"{who} succeeds in {share(found.value)} attempts"
-    worst = audit.headline_same_photo if found.same_photo == "exclude" else None
-    more = f"; with the very photos in hand, {share(worst.value)}" if worst and chance_told(worst.verdict) else ""
+    worst = audit.headline_same_photo
+    more = ""
+    if found.same_photo == "exclude" and worst and worst.same_photo == "include" and chance_told(worst.verdict):
+        things = "searches" if searching(worst) else "people"
+        more = f"; with the very photos in hand, {share(worst.value)} {things}"
     if not searching(found):
         return f"{who} finds {share(found.value)} people{more}"
     return f"{who} finds the right person in {share(found.value)} searches{more}"
@@ -119,7 +124,8 @@ def _who(audit: AuditRead, found: HeadlineOf) -> str:
     network_told = f"the {network_told}{taught}" if network_told.startswith("network ") else network_told
     told = f"{lead}: {attack_name(found.attack)}, with {network_told}."
     inner = inner_attack(found.attack)
-    owned = f"{says(audit, inner)} {_POOLED}" if inner and says(audit, inner) else says(audit, found.attack)
+    said = says(audit, inner) if inner else ""
+    owned = f"{said} {_POOLED[taken_together(found.attack)]}" if said else says(audit, found.attack)
     return f"{told} {owned}".strip()
 
 
@@ -136,7 +142,9 @@ def _what(audit: AuditRead, found: HeadlineOf) -> str:
         else "The attacker holds other photos of the people than those that are released."
     )
     if not searching(found):
-        reach = f"among the {found.k} nearest people" if found.k > 1 else "the nearest"
+        single = taken_together(found.attack) == 1
+        things = "pictures" if single else "people"
+        reach = f"among the {found.k} nearest {things}" if found.k > 1 else "the nearest"
         what = f"All photos of a person together find that person {reach} for {between(found)} of the people"
         among = f", looked for among {count(audit.people)}" if audit.people else ""
         apart = _APART if found.same_photo == "exclude" and audit.protected else ""
@@ -167,6 +175,8 @@ def _level(audit: AuditRead, found: HeadlineOf) -> str:
 
 def _pooled_level(audit: AuditRead, found: HeadlineOf) -> str:
     """The same for attackers who take all pictures of a person together, as far as it was measured."""
+    if taken_together(found.attack) == 1:
+        return "How well such an attacker does without protection was not measured."
     for rows in audit.templates:
         if (rows.attack, rows.embedder) == (UNPROTECTED, found.embedder):
             for at in rows.at:

@@ -29,7 +29,7 @@ class Found:
     membership: list[tuple[Head, Membership]] = field(default_factory=list)
 
     def adjusted(self) -> "Found":
-        """The same with p-values for all tests of the audit: the maximum of each question's, and three questions."""
+        """The same with p-values for all tests: by the maximum of each question's, times the questions asked."""
         families = dict(self._identities()), dict(self._strangers()), dict(self._training())
         p = {name: iter(values.tolist()) for name, values in family_wise(*families).items()}
         return Found(
