@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from facemae.report.audit_matrices import FALSE_ALARMS
 from facemae.report.audit_models import AtK, Attack, Controlled, Operating
 from facemae.report.audit_names import (
     attack_name,
@@ -28,9 +29,6 @@ TOGETHER = (
     "all their photos, all pictures of a number",
 )
 """What an attacker takes together, of their own photos and of the release, by ``taken_together``."""
-
-FEWEST = 0.01
-"""The share of strangers that the first table of the open set is about, or the least above it that is measurable."""
 
 Cell = tuple[tuple[float, float], str]
 """What to compare by (fewer strangers first, then the rate), and how it is printed."""
@@ -68,9 +66,9 @@ def named_strangers_grid(audit: AuditRead, same_photo: str) -> Grid:
 
 
 def fewest_point(attack: Attack) -> Operating | None:
-    """What an attack names at ``FEWEST``, or at the least share of strangers above it that can be measured."""
+    """What an attack names at ``FALSE_ALARMS``, or at the least share of strangers above it that can be measured."""
     told = attack.open_set.told if attack.open_set else ()
-    points = [point for point in told if point.rate and point.target >= FEWEST]
+    points = [point for point in told if point.rate and point.target >= FALSE_ALARMS]
     return min(points, key=lambda point: point.target, default=None)
 
 
