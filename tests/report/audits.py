@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,13 @@ def between(value: float, low: float, high: float, measure: str = "worst case", 
     who = {"attack_a": attack, "embedder_a": "phi", "attack_b": attack, "embedder_b": "phi"}
     place = {"a": "One", "b": "Other", "measure": measure, "same_photo": "exclude", "k": 2}
     return ReleasesResult.model_validate(interval | place | who | changed)
+
+
+def brief(page: str, label: str) -> str:
+    """What a page of several audits says of one release before all tables."""
+    found = re.search(rf"^- \*\*{label}\*\*.*?(?=^- \*\*|^\*\*)", page, re.M | re.S)
+    assert found is not None
+    return found[0]
 
 
 def written(directory: Path, content: dict[str, Any], *, digest: str = DIGEST) -> Path:

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from audits import between, full
+from audits import between, brief, full
 
 from facemae.errors import DataError
 from facemae.report import comparison_markdown
@@ -60,7 +60,8 @@ def test_each_release_has_its_column_and_its_worst_case() -> None:
 
 def test_each_release_is_told_in_a_sentence_of_its_own_numbers() -> None:
     audits = {"One": AuditRead.model_validate(full()), "Other": AuditRead.model_validate(weaker())}
-    one, other = (line for line in comparison_markdown(audits, title="Both").splitlines() if line.startswith("- **O"))
+    page = comparison_markdown(audits, title="Both")
+    one, other = brief(page, "One"), brief(page, "Other")
     assert "about 12 of 100" in one
     assert "cross-matcher, network phi" in one
     assert "Beside the pixels, critical: names hold a word that belongs to one person" in one
@@ -99,7 +100,7 @@ def test_who_holds_the_photo_and_what_is_no_better_than_chance_is_said_in_the_se
     found = full()
     found["headline"] |= {"same_photo": "include", "verdict": "not distinguishable from chance"}
     page = comparison_markdown({"One": AuditRead.model_validate(found)}, title="One")
-    line = next(line for line in page.splitlines() if line.startswith("- **One**"))
+    line = brief(page, "One")
     assert "Who holds the very photos that were protected: the strongest" in line
     assert "other photos of the people:" not in line
     assert "not distinguishable from chance, which is no proof of safety" in line

@@ -6,7 +6,7 @@ from dataclasses import replace
 from facemae.report import comparison_markdown
 from facemae.report.audit_longer import Longer, longer_grid, longer_note
 from facemae.report.audit_reading import AuditRead
-from report.audits import CROSS, between, full, headline, rated
+from report.audits import CROSS, between, brief, full, headline, rated
 
 
 def asked_again(worst: float) -> tuple[dict[str, AuditRead], Longer]:
@@ -51,9 +51,9 @@ def test_a_worst_case_that_holds_no_more_is_said_where_it_stands() -> None:
     note = longer_note(audits, longer)
     assert "finds 36.50 % [33.40, 39.80] in “FaceMAE”, where the worst case above is 11.50 %" in note
     assert page.index("## The worst case") < page.index("With 2,000 steps of training") < page.index("## Who attacked")
-    brief = next(line for line in page.splitlines() if line.startswith("- **FaceMAE**"))
-    assert "With 2,000 steps of learning in place of 300, the strongest of those who were tried again" in brief
-    assert "finds 36.50 % (interval 33.40 to 39.80 %)" in brief
+    said = brief(page, "FaceMAE")
+    assert "With 2,000 steps of learning in place of 300, the strongest of those who were tried again" in said
+    assert "finds 36.50 % (interval 33.40 to 39.80 %)" in said
     assert "## What more training finds" in page
     assert longer_note(*asked_again(0.1)) == ""
     assert "## What more training finds" not in comparison_markdown(audits, title="Audits")

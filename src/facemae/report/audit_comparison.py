@@ -91,7 +91,7 @@ def comparison_markdown(
     whole = _joined(audits)
     what = about or {}
     told = [
-        f"**{plain(label)}**{f' ({plain(what[label])})' if label in what else ''}. {plain(said)}"
+        "\n  - ".join([f"**{plain(label)}**{f' ({plain(what[label])})' if label in what else ''}", *map(plain, said)])
         for label, audit in audits.items()
         for said in [_brief(audit, longer_brief(label, longer) if longer else "")]
     ]
@@ -155,14 +155,14 @@ def _utility(points: Sequence[UtilityPoint]) -> str:
     return f"{' '.join(USEFUL.split())}\n\n{table(utility_grid(points))}"
 
 
-def _brief(audit: AuditRead, again: str) -> str:
-    """One release in a few sentences: strongest, strongest with the photo in hand, strangers, the model, copies.
+def _brief(audit: AuditRead, again: str) -> list[str]:
+    """One release in a few lines: strongest, strongest with the photo in hand, strangers, the model, copies.
 
     ``again``: what attackers found who had more training.
     """
     found, same = audit.headline, audit.headline_same_photo
     if found is None or not found.k:
-        return f"{headline(audit).title}."
+        return [f"{headline(audit).title}."]
     held = "the very photos that were protected" if found.same_photo == "include" else "other photos of the people"
     who = f"Who holds {held}" if audit.protected else "Nothing is protected here"
     told = [f"{who}: {_finds(found)}; blind guessing succeeds in {percent(found.chance)}{_untold(found)}.{again}"]
@@ -176,7 +176,7 @@ def _brief(audit: AuditRead, again: str) -> str:
             f"The measure of the paper alone, a plain search by one other photo, would say {share(most)} searches "
             f"({network}; counted over everybody)."
         )
-    return " ".join((*told, *further.strangers(audit), *_trained(audit), *_critical(audit)))
+    return [*told, *further.strangers(audit), *_trained(audit), *_critical(audit)]
 
 
 def _finds(found: HeadlineOf) -> str:
