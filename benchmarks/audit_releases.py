@@ -37,8 +37,8 @@ ABOUT = {
     "Original, blurred": "every photo blurred until it is as soft as MAE's pictures",
     "75 % masked": "a quarter of the cells of every photo, the others grey; whoever has a model that completes them, "
     "as those behind MAE and FaceMAE, finds at least what is found there",
-    "MAE": "that quarter, completed by a model trained to restore pixels; no pixel is copied, but restored ones may be "
-    "like enough",
+    "MAE": "that quarter, completed by a model trained to restore pixels; no pixel is copied, but what is restored may "
+    "be as good as a copy",
     "MAE, visible patches pasted": "the same, with the true quarter pasted back",
     "FaceMAE": "that quarter, completed by a model trained to please the network phi; no pixel is copied",
 }
