@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audits import CROSS, DIGEST, attack, bare, empty, full, headline, rated, written
+from audits import CROSS, DIGEST, attack, bare, empty, full, headline, rated, templates, written
 from PIL import Image
 from test_html import Page
 
@@ -349,6 +349,21 @@ def test_the_first_page_tells_guesses_other_networks_and_strangers() -> None:
     told = "all of a person together, 40.00 % (interval 30.00 to 50.00 %) of the members where 10 % of strangers are"
     who = "named (cross-matcher with all photos, by number, phi; not told from luck)"
     assert f"with other photos, {told} {who}" in card_of(content)
+
+
+def test_the_first_page_tells_what_an_average_and_a_weak_network_hide() -> None:
+    content = full()
+    content["attacks"] += [attack(CROSS, "phi") | {"subset": "town"}, attack(RELEASED, "phi") | {"subset": "village"}]
+    card = card_of(content)
+    assert "by one other photo at most 11.50 % by photos from town (cross-matcher, phi), 8.00 % by photos from" in card
+    # The most with the other network is the cross-matcher's; a plain search of it without protection finds 63.9 %.
+    assert "(cross-matcher, iresnet18), counted over everybody; without protection that network finds 63.90 %." in card
+    pooled = attack(CROSS, "iresnet18") | {"attack": "template of cross-matcher (all images)"}
+    pooled["at"][1] |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    content["attacks"].append(pooled)
+    content["templates"].append(templates("iresnet18") | {"attack": UNPROTECTED})
+    assert "counted over everybody; without protection that network finds 34.00 %." in card_of(content)
+    assert "Not all are found alike" not in card_of(full())
 
 
 def test_tests_are_counted() -> None:

@@ -43,7 +43,7 @@ class CrossMatcher:
     hidden: int = 1024
     name: str = "cross-matcher"
     says: str = (
-        "Somebody with public photos and what the same process made of them learns how the two lie to one another in "
+        "Somebody with public photos and what the same process made of them learns how the two are related in "
         "the eyes of a face recognition network, and looks for a person across that map; success is an image of that "
         "person among the nearest."
     )

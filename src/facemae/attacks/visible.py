@@ -78,7 +78,7 @@ class Visible:
     name: str = "visible patches"
     says: str = (
         "Somebody with photos of a person, a face recognition network and the visible patches from which the release "
-        "was made looks for that person among the patches alone; success is a record of that person among the nearest."
+        "was made looks for that person among the patches alone; success is an image of that person among the nearest."
     )
 
     def fit(self, owned: Owned) -> Fitted:

@@ -1,7 +1,7 @@
 """What a reader of the first lines has to know besides the worst case: guesses, networks, more knowledge, strangers."""
 
 from facemae.report.audit_attackers import fewest_point
-from facemae.report.audit_models import Attack, HeadlineOf, Operating
+from facemae.report.audit_models import Attack, Controlled, HeadlineOf, Operating
 from facemae.report.audit_names import (
     attack_name,
     between,
@@ -9,13 +9,14 @@ from facemae.report.audit_names import (
     never_run,
     pooled,
     searching,
+    taken_together,
     whose,
     with_network,
     within,
 )
 from facemae.report.audit_reading import AuditRead
 from facemae.report.wording import percent
-from facemae.spec.results import ITS_OWN, RELEASED, UNPROTECTED
+from facemae.spec.results import EVERYBODY, ITS_OWN, RELEASED, UNPROTECTED
 
 HOLDING = {"exclude": "other photos", "include": "the very photos"}
 
@@ -65,12 +66,42 @@ def other_networks(audit: AuditRead, found: HeadlineOf) -> list[str]:
     if not rows:
         return []
     at, attack = max(rows, key=lambda row: row[0].value - row[0].chance)
+    level = _level(audit, attack)
     taught = loss[found.embedder].trained_on
     known = f" ({found.embedder} was trained on {taught})" if taught else ""
     return [
         f"With networks that the generator was not trained against the most is {between(at)} "
-        f"({with_network(attack.attack, attack.embedder)}), counted over everybody{known}."
+        f"({with_network(attack.attack, attack.embedder)}), counted over everybody{known}{level}."
     ]
+
+
+def _level(audit: AuditRead, attack: Attack) -> str:
+    """What the same network finds without protection, where photos are taken together alike."""
+    together, told = taken_together(attack.attack), list[Controlled]()
+    for row in audit.templates if together == 2 else ():
+        if (row.attack, row.embedder) == (UNPROTECTED, attack.embedder):
+            told += [at for at in row.at if at.k == audit.k and at.probe_images is at.gallery_images is None]
+    for alike in audit.everybody if not together else ():
+        if (alike.attack, alike.embedder) == (UNPROTECTED, attack.embedder):
+            told += [at for at in alike.at if at.k == audit.k]
+    return f"; without protection that network finds {percent(told[0].value)}" if told else ""
+
+
+def sources(audit: AuditRead) -> list[str]:
+    """What is found by photos of each source, where there are several: an average hides who is found most."""
+    rows = [
+        (attack.subset, at, attack)
+        for attack in audit.attacks
+        if attack.subset != EVERYBODY and attack.same_photo == "exclude" and attack.attack != UNPROTECTED
+        if (at := attack.shown(audit.k))
+    ]
+    best: dict[str, tuple[float, str]] = {}
+    for source, at, attack in rows:
+        told = at.value, f"{percent(at.value)} by photos from {source} ({with_network(attack.attack, attack.embedder)})"
+        best[source] = max(told, best.get(source, told))
+    if len(best) < 2:
+        return []
+    return [f"Not all are found alike; by one other photo at most {', '.join(said for _, said in best.values())}."]
 
 
 def stronger(audit: AuditRead, found: HeadlineOf) -> list[str]:

@@ -61,11 +61,12 @@ def _retrieval(audit: AuditRead) -> Section:
     within = "picture" if audit.k == 1 else f"{audit.k} pictures"
     return Section(
         "Who attacked, and what they found",
-        f"Each attacker looks for every person, and a search counts as a hit when the right person is among the "
+        "Each attacker looks for every person, and a search counts as a hit when the right person is among the "
         f"{within} found most alike. Columns differ in what is taken together: single photos; all that the attacker "
-        f"holds of a person; and, as the release gives all pictures of a person one number, all pictures of a number "
-        f"as well, where a hit is the right number. Each cell is the network that found most there, so it is a little "
-        f"too large by luck: the headline is not. “Not told from luck”: chance may explain it.",
+        "holds of a person; and, as the release gives all pictures of a person one number, all pictures of a number "
+        "as well, where a hit is the right number. Each cell is the network that found most there, so it is a little "
+        "too large by luck: the headline is not. “Not told from luck”: chance may explain it; –: not asked. Means of "
+        "many pictures may find less than single ones: they blur what tells two pictures apart.",
         (*(attackers.found_grid(audit, held) for held in attackers.HELD), attackers.who_grid(audit)),
         (
             (
@@ -143,7 +144,8 @@ def _templates(audit: AuditRead) -> Section:
         "The release gives all pictures of a person one number. So an attacker can take all pictures under one number "
         "together, and all their own photos of a person as well. How much the number of pictures matters is told here "
         "for searches in which nothing is learned; those who learn stand above, with all pictures. K counts people "
-        "here, not pictures.",
+        "here, not pictures. Here the two halves of a person's photos are drawn twenty times and the odd photo is "
+        "searched; above they are drawn once and the odd photo asks: so “all, all” is no repetition of it.",
         (measures.templates_grid(audit, only=audit.k),),
         (
             (

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from facemae.report.audit_further import beside, guesses, largest, other_networks, strangers, stronger
+from facemae.report.audit_further import beside, guesses, largest, other_networks, sources, strangers, stronger
 from facemae.report.audit_models import HeadlineOf, Rated
 from facemae.report.audit_names import (
     attack_name,
@@ -27,7 +27,8 @@ _POOLED = {
 _APART = " No photo is on both sides: half of a person's photos ask, what was made of the others is searched."
 LIMITS = (
     "It is not the most that anybody could learn. It is what the attackers tried here found: a lower bound. A better "
-    "network, more photos of a person or another method may find more.",
+    "network, more photos of a person or another method may find more. (That the largest of many numbers is a little "
+    "too large by luck is another matter: too large for these attackers, too small for the best there could be.)",
     "It is not one person's risk. It is an average over searches; single people may be found far more easily.",
     "It says nothing of what else a face tells (age, sex, skin colour, health), nor of what several releases of the "
     "same photos give away together.",
@@ -71,7 +72,7 @@ def headline(audit: AuditRead) -> Headline:
         "Which attacker and which network are told here was chosen among all that were tried, on one half of the "
         "people. The number comes from the other half, who had no part in the choice."
     )
-    more = [*guesses(audit, found), *largest(audit, found), *other_networks(audit, found)]
+    more = [*guesses(audit, found), *largest(audit, found), *other_networks(audit, found), *sources(audit)]
     paragraphs = (*said, chosen, *more, *stronger(audit, found), *strangers(audit), *beside(audit))
     return Headline(_title(audit, found), tuple(part for part in paragraphs if part), _limits(audit, found))
 
