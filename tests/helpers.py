@@ -174,6 +174,10 @@ def _one_rank(rank: int, work: Callable[..., None], size: int, port: int, *argum
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         leave()
+    # Threads of gloo that outlive the group abort the process once in a while when the interpreter is taken down.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def join_as(rank: int, size: int, port: int) -> World:
