@@ -180,7 +180,7 @@ def retrieval(town: Town, sides: tuple[np.ndarray, ...], own: np.ndarray) -> dic
     """Eq. 3 with the own photo left out and let in, one test for both."""
     how = {"ks": KS, "seed": town.seed, "replicates": town.sizes.replicates}
     both = {"exclude": leakage(*sides, exclude=own, **how), "include": leakage(*sides, **how)}
-    tests = {name: Statistics(np.array([at.excess for at in each.at]), each.permuted) for name, each in both.items()}
+    tests = {name: Statistics(each.observed, each.permuted) for name, each in both.items()}
     p = min(float(values.min()) for values in family_wise(tests).values())
     told = {name: [at.rate.to_dict() | {"chance": at.chance} for at in each.at] for name, each in both.items()}
     return {"found": p <= LEVEL, "p_value": p, "value": told["exclude"][0]["value"]} | told

@@ -114,6 +114,11 @@ class Leakage:
     second: Float[np.ndarray, "s ks"] = field(repr=False, compare=False)
     parts: dict[str, "Leakage"] = field(default_factory=dict)
 
+    @property
+    def observed(self) -> Float[np.ndarray, " ks"]:
+        """The statistics that belong to ``permuted``, as ``family_wise`` takes them."""
+        return np.array([point.excess for point in self.at])
+
     def to_dict(self) -> dict[str, Any]:
         """Keys ``at curve probes unmated``."""
         parts = {"at": [point.to_dict() for point in self.at], "curve": [point.to_dict() for point in self.curve]}

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 
 from facemae.report.audit_matrices import FALSE_ALARMS
-from facemae.report.audit_models import AtK, Attack, Controlled, Operating
+from facemae.report.audit_models import AtK, Attack, Operating, TemplateAt
 from facemae.report.audit_names import (
     attack_name,
-    chance_told,
     inner_attack,
+    luck,
     never_run,
     says,
     taken_together,
@@ -39,7 +39,7 @@ def found_grid(audit: AuditRead, same_photo: str) -> Grid:
 
     def found(attack: Attack) -> Cell | None:
         at = attack.shown(audit.k)
-        return ((0.0, at.value), _told(at, attack.embedder, luck=not chance_told(at.verdict))) if at else None
+        return ((0.0, at.value), _told(at, attack.embedder)) if at else None
 
     cells = _gathered(audit, same_photo, found)
     if same_photo == "exclude" and (level := _level_together(audit)):
@@ -155,7 +155,7 @@ def _blind(audit: AuditRead, same_photo: str, place: int) -> str:
 def _level_together(audit: AuditRead) -> Cell | None:
     """What is found without protection where all photos of a person are taken together on both sides."""
     best = [
-        ((0.0, at.value), _told(at, row.embedder, luck=not chance_told(at.verdict)))
+        ((0.0, at.value), _told(at, row.embedder))
         for row in audit.templates
         if row.attack == UNPROTECTED and row.same_photo == "exclude"
         for at in row.at
@@ -164,16 +164,14 @@ def _level_together(audit: AuditRead) -> Cell | None:
     return max(best, default=None)
 
 
-def _told(found: Controlled, network: str, *, luck: bool) -> str:
-    doubt = "; not told from luck" if luck else ""
-    return f"{rate_cell(found)}{_with(network)}{doubt}"
+def _told(found: AtK | TemplateAt, network: str) -> str:
+    return f"{rate_cell(found)}{_with(network)}{luck(found.verdict)}"
 
 
 def _named(point: Operating, network: str) -> Cell:
     assert point.rate is not None
-    doubt = "; not told from luck" if point.verdict and not chance_told(point.verdict) else ""
     at = f" at {100 * point.target:.2g} % of strangers"
-    told = f"{rate(point.rate.value, point.rate.low, point.rate.high)}{at}{_with(network)}{doubt}"
+    told = f"{rate(point.rate.value, point.rate.low, point.rate.high)}{at}{_with(network)}{luck(point.verdict)}"
     return (-point.target, point.rate.value), told
 
 

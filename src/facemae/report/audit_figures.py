@@ -26,6 +26,9 @@ _WIDTH, _HEIGHT = 4.4, 2.9
 STRONGEST = 3
 """Attacks drawn with each network, of those who hold other photos and of those who hold the very photo."""
 
+_Styles = Mapping[str, tuple[str, str]]
+"""Colour and marker of every attack, made once a figure."""
+
 
 @dataclass(frozen=True)
 class _Curve:
@@ -43,7 +46,8 @@ def cmc_figure(audit: AuditRead, network: str) -> str:
     if len(ks) < 2:
         return ""
     drawn = _strongest(mine, _found_most)
-    curves = [_of(audit, attack, [(at.k, at) for at in attack.at]) for attack in drawn]
+    styles = _styles(audit)
+    curves = [_of(styles, attack, [(at.k, at) for at in attack.at]) for attack in drawn]
 
     def finish(axes: "Axes") -> None:
         axes.set_xticks(ks)
@@ -63,7 +67,8 @@ def crowd_figure(audit: AuditRead, network: str) -> str:
     sizes = sorted({point.identities for _, points in drawn for point in points})
     if len(sizes) < 2:
         return ""
-    curves = [_of(audit, attack, [(point.identities, point) for point in points]) for attack, points in drawn]
+    styles = _styles(audit)
+    curves = [_of(styles, attack, [(point.identities, point) for point in points]) for attack, points in drawn]
 
     def finish(axes: "Axes") -> None:
         axes.set_xscale("log" if sizes[-1] > 8 * sizes[0] else "linear")
@@ -99,9 +104,9 @@ def open_set_figure(audit: AuditRead, network: str) -> str:
     if not any(len(found.curve) > 1 for _, found in mine):
         points = [(row.attack, row.same_photo, _measured(found.points)) for row, found in mine]
         return _operating(audit, network, points, x, y, chance=False)
-    curves = []
+    curves, styles = [], _styles(audit)
     for row, found in mine:
-        colour, marker = _styles(audit)[row.attack]
+        colour, marker = styles[row.attack]
         told = tuple((100 * fpir, Rated(value=at, low=low, high=high)) for fpir, at, low, high in found.curve if fpir)
         curves.append(_Curve(_label(row.attack, row.same_photo), colour, marker, told, row.same_photo == "include"))
 
@@ -130,8 +135,9 @@ def templates_figure(audit: AuditRead, network: str) -> str:
     k = audit.k if audit.k in ks else min(ks)
     shown = {id(row): [at for at in row.at if at.k == k] for row in rows}
     sizes = list(dict.fromkeys(sides(at) for points in shown.values() for at in points))
+    styles = _styles(audit)
     curves = [
-        _of(audit, row, [(sizes.index(sides(at)), at) for at in shown[id(row)]]) for row in rows if shown[id(row)]
+        _of(styles, row, [(sizes.index(sides(at)), at) for at in shown[id(row)]]) for row in rows if shown[id(row)]
     ]
 
     def finish(axes: "Axes") -> None:
@@ -249,8 +255,8 @@ def _lines(
         return svg_text(figure, description)
 
 
-def _of(audit: AuditRead, row: Any, points: Sequence[tuple[float, AtK | CurvePoint | TemplateAt]]) -> _Curve:
-    colour, marker = _styles(audit)[row.attack]
+def _of(styles: _Styles, row: Any, points: Sequence[tuple[float, AtK | CurvePoint | TemplateAt]]) -> _Curve:
+    colour, marker = styles[row.attack]
     return _Curve(_label(row.attack, row.same_photo), colour, marker, tuple(points), row.same_photo == "include")
 
 
@@ -261,7 +267,7 @@ def _chances(
     return told(next((attack for attack in attacks if attack.attack != UNPROTECTED), attacks[0]))
 
 
-def _styles(audit: AuditRead) -> Mapping[str, tuple[str, str]]:
+def _styles(audit: AuditRead) -> _Styles:
     """Colour and marker of every attacker; unprotected is green."""
     panels = [[row for row in audit.everybody if row.embedder == network.name] for network in audit.networks]
     drawn = Counter(name for rows in panels for name in {row.attack for row in _strongest(rows, _found_most)})

@@ -1,11 +1,11 @@
 """What a reader of the first lines has to know besides the worst case: guesses, networks, more knowledge, strangers."""
 
 from facemae.report.audit_attackers import fewest_point
-from facemae.report.audit_models import Attack, Controlled, HeadlineOf, Operating
+from facemae.report.audit_models import AtK, Attack, Controlled, HeadlineOf, Operating
 from facemae.report.audit_names import (
     attack_name,
     between,
-    chance_told,
+    luck,
     never_run,
     pooled,
     searching,
@@ -33,16 +33,10 @@ def guesses(audit: AuditRead, found: HeadlineOf) -> list[str]:
 
 def largest(audit: AuditRead, found: HeadlineOf) -> list[str]:
     """The largest number of all, where it is beyond the headline, and why it is not told there."""
-    rows = [
-        (at, attack)
-        for attack in audit.everybody
-        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and (at := attack.shown(audit.k))
-    ]
-    if found.k is None or not audit.protected or not rows:
+    most = _most(audit, found, {network.name for network in audit.networks})
+    if found.k is None or not audit.protected or most is None or most[0].value <= found.value:
         return []
-    at, attack = max(rows, key=lambda row: row[0].value - row[0].chance)
-    if at.value <= found.value:
-        return []
+    at, attack = most
     who = with_network(attack.attack, attack.embedder)
     return [
         f"Counted over everybody, those who chose included, the largest number with {HOLDING[found.same_photo]} "
@@ -57,15 +51,10 @@ def other_networks(audit: AuditRead, found: HeadlineOf) -> list[str]:
     if found.embedder not in loss or found.k is None or not audit.protected:
         return []
     others = {network.name for network in audit.networks if network.loss_network is False} | {ITS_OWN}
-    rows = [
-        (at, attack)
-        for attack in audit.everybody
-        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and attack.embedder in others
-        if (at := attack.shown(audit.k))
-    ]
-    if not rows:
+    most = _most(audit, found, others)
+    if most is None:
         return []
-    at, attack = max(rows, key=lambda row: row[0].value - row[0].chance)
+    at, attack = most
     level = _level(audit, attack)
     taught = loss[found.embedder].trained_on
     known = f" ({found.embedder} was trained on {taught})" if taught else ""
@@ -73,6 +62,17 @@ def other_networks(audit: AuditRead, found: HeadlineOf) -> list[str]:
         f"With networks that the generator was not trained against the most is {between(at)} "
         f"({with_network(attack.attack, attack.embedder)}), counted over everybody{known}{level}."
     ]
+
+
+def _most(audit: AuditRead, found: HeadlineOf, networks: set[str]) -> tuple[AtK, Attack] | None:
+    """The attack on the release that finds most beyond chance with one of these networks, by who holds the same."""
+    rows = [
+        (at, attack)
+        for attack in audit.everybody
+        if attack.attack != UNPROTECTED and attack.same_photo == found.same_photo and attack.embedder in networks
+        if (at := attack.shown(audit.k))
+    ]
+    return max(rows, key=lambda row: row[0].value - row[0].chance, default=None)
 
 
 def _level(audit: AuditRead, attack: Attack) -> str:
@@ -168,9 +168,8 @@ def _named(named: list[tuple[Operating, Attack]], holding: str) -> str:
     best, attack = max(named, key=lambda row: (-row[0].target, row[0].rate.value if row[0].rate else 0.0))
     assert best.rate is not None
     who = with_network(attack.attack, attack.embedder)
-    doubt = "; not told from luck" if best.verdict and not chance_told(best.verdict) else ""
     few = f"{100 * best.target:.2g} % of strangers"
-    return f"with {holding} {between(best.rate)} of the members where {few} are named ({who}{doubt})"
+    return f"with {holding} {between(best.rate)} of the members where {few} are named ({who}{luck(best.verdict)})"
 
 
 def beside(audit: AuditRead) -> list[str]:

@@ -123,6 +123,11 @@ def chance_told(verdict: str) -> bool:
     return not verdict.startswith("not ")
 
 
+def luck(verdict: str) -> str:
+    """What to add to a number whose verdict does not tell it from luck; "" where nobody tested it."""
+    return "; not told from luck" if verdict and not chance_told(verdict) else ""
+
+
 def within(k: int) -> str:
     """ "at the first guess", "within the first 2 guesses"."""
     return "at the first guess" if k == 1 else f"within the first {k} guesses"

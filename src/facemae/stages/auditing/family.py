@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from facemae.measure import Linking, Membership, Statistics, Templates, Unlinkability, family_wise
 from facemae.stages.auditing.scene import Finding
 
@@ -51,8 +49,7 @@ class Found:
 
     def _identities(self) -> Iterator[tuple[str, Statistics]]:
         for i, finding in enumerate(self.attacks):
-            excess = np.array([at.excess for at in finding.leakage.at])
-            yield f"attack {i}", Statistics(excess, finding.leakage.permuted)
+            yield f"attack {i}", Statistics(finding.leakage.observed, finding.leakage.permuted)
         for name in ("linking", "unlinkability", "templates"):
             for i, (_, each) in enumerate(getattr(self, name)):
                 yield f"{name} {i}", Statistics(each.observed, each.permuted)
