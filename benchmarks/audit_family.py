@@ -15,6 +15,8 @@ import audit_coverage as simulated
 import numpy as np
 from audit_coverage import DIMENSION, PEOPLE, Told
 
+from facemae.attacks import View
+from facemae.attacks.template import pool
 from facemae.measure import (
     leakage,
     linking,
@@ -117,19 +119,17 @@ def _groups(
     """All photos of a person together against all images; without the same photo, every second on either side."""
     apart = same_photo == "exclude"
     asked, shown = (slice(0, None, 2), slice(1, None, 2)) if apart else (slice(None), slice(None))
-    queries, gallery = _means(photos[asked], LABELS[asked]), _means(released[shown], LABELS[shown])
-    people, behind = np.arange(MEMBERS), np.bincount(LABELS[shown])
-    found = leakage(queries, people, gallery, people, ks=KS, behind=behind, **how)
-    outsiders = _means(strangers[asked], STRANGERS[asked] - MEMBERS)
-    sets = queries, people, outsiders, MEMBERS + np.arange(OUTSIDERS), gallery, people
-    control = nonmember_control(*sets, fpirs=(0.1,), behind=behind, tested=True, **how)
+    queries, gallery = _pooled(photos[asked], LABELS[asked]), _pooled(released[shown], LABELS[shown])
+    outsiders = _pooled(strangers[asked], STRANGERS[asked])
+    members = queries.vectors, queries.person, gallery.vectors, gallery.person
+    found = leakage(*members, ks=KS, behind=gallery.behind, **how)
+    sets = *members[:2], outsiders.vectors, outsiders.person, *members[2:]
+    control = nonmember_control(*sets, fpirs=(0.1,), behind=gallery.behind, tested=True, **how)
     return Finding("template of search", name, same_photo, EVERYBODY, found, control)
 
 
-def _means(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    total = np.zeros((labels.max() + 1, rows.shape[1]))
-    np.add.at(total, labels, rows)
-    return (total / np.linalg.norm(total, axis=1, keepdims=True)).astype(np.float32)
+def _pooled(rows: np.ndarray, labels: np.ndarray) -> View:
+    return pool(View(rows, labels, np.arange(len(labels)), labels), np.ones(len(labels), np.bool_))
 
 
 def _add_membership(audit: Found, score: str, random: np.random.Generator, seed: int) -> None:

@@ -159,7 +159,7 @@ def _level_together(audit: AuditRead) -> Cell | None:
         for row in audit.templates
         if row.attack == UNPROTECTED and row.same_photo == "exclude"
         for at in row.at
-        if at.k == audit.k and at.probe_images is None and at.gallery_images is None
+        if at.k == audit.k and at.whole
     ]
     return max(best, default=None)
 

@@ -80,7 +80,7 @@ def _level(audit: AuditRead, attack: Attack) -> str:
     together, told = taken_together(attack.attack), list[Controlled]()
     for row in audit.templates if together == 2 else ():
         if (row.attack, row.embedder) == (UNPROTECTED, attack.embedder):
-            told += [at for at in row.at if at.k == audit.k and at.probe_images is at.gallery_images is None]
+            told += [at for at in row.at if at.k == audit.k and at.whole]
     for alike in audit.everybody if not together else ():
         if (alike.attack, alike.embedder) == (UNPROTECTED, attack.embedder):
             told += [at for at in alike.at if at.k == audit.k]
@@ -135,7 +135,7 @@ def _all_together(audit: AuditRead, found: HeadlineOf) -> list[str]:
         return []
     told = []
     for rows in audit.templates:
-        whole = [at for at in rows.at if at.probe_images is at.gallery_images is None]
+        whole = [at for at in rows.at if at.whole]
         if rows.embedder == found.embedder and rows.same_photo == "exclude" and whole:
             first = min(whole, key=lambda at: at.k)
             told.append(

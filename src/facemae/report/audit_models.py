@@ -165,6 +165,11 @@ class TemplateAt(Controlled):
     chance: float
     verdict: str
 
+    @property
+    def whole(self) -> bool:
+        """Whether all images are taken together on both sides."""
+        return self.probe_images is self.gallery_images is None
+
 
 class TemplatesOf(Read):
     """Every size of one template attack."""

@@ -181,7 +181,7 @@ def _pooled_level(audit: AuditRead, found: HeadlineOf) -> str:
     for rows in audit.templates:
         if (rows.attack, rows.embedder) == (UNPROTECTED, found.embedder):
             for at in rows.at:
-                if at.k == found.k and at.probe_images is at.gallery_images is None:
+                if at.k == found.k and at.whole:
                     return (
                         f"Had the photos been released as they are, the same network would find {between(at)} of the "
                         f"people when all their photos are taken together."
